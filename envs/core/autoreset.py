@@ -1,0 +1,277 @@
+"""Slots that restart in place, so that nobody pays for world generation at every step.
+
+A finished slot is overwritten by a scatter at the *head* of the next step, before it is observed: state buffers are then updated in
+place inside a scan. Fresh episodes come from a pool that is renewed between chunks, or, where resets are cheap, from `env.reset`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from envs.core.functional import FunctionalEnv, Params, TimeStep, params_axes, split_key
+from envs.core.suites import row_horizon
+
+T = TypeVar("T")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ActInput:
+    """What an agent sees of N slots: the argument of `Agent.act`.
+
+    Attributes:
+        observation: PyTree `[N, ...]` (`[N, A, ...]` for several agents).
+        action_mask: bool[N, n] or None; see `TimeStep.action_mask`.
+        is_first: bool[N], the first observation of an episode (recurrent agents restart their carry here).
+        task: int32[N] index into the task suite.
+        valid: bool[N]; False while a finished slot waits for a fresh episode: its action is ignored, its transition is no data.
+        alive: bool[N, A]; None for one agent.
+    """
+
+    observation: Any
+    action_mask: jax.Array | None
+    is_first: jax.Array
+    task: jax.Array
+    valid: jax.Array
+    alive: jax.Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Fresh:
+    """First states of episodes, `[n, ...]`."""
+
+    state: Any
+    observation: Any
+    action_mask: jax.Array | None
+    alive: jax.Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pool:
+    """`fresh` holds E entries for each of T tasks, flattened to `[T * E]`; `served[t]` counts those handed out since the refresh."""
+
+    fresh: Fresh
+    served: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Slots:
+    """N environments in one batch.
+
+    Attributes:
+        state, observation, action_mask, alive: latest of each slot.
+        task: int32[N]; rows: the task rows `[N, ...]`; shared: `Params.shared`.
+        elapsed: int32[N] env steps since the (staggered) start; done, is_first: bool[N].
+        key: key[N], constant; clock: int32[] steps of the batch; episode: int32[N]. Keys of a step derive from the three.
+        restarts, waits: int32[] totals (slot restarts, slot-steps spent waiting for one).
+        pool: `Pool` or None.
+    """
+
+    state: Any
+    observation: Any
+    action_mask: jax.Array | None
+    alive: jax.Array | None
+    task: jax.Array
+    rows: Any
+    shared: Any
+    elapsed: jax.Array
+    done: jax.Array
+    is_first: jax.Array
+    key: jax.Array
+    clock: jax.Array
+    episode: jax.Array
+    restarts: jax.Array
+    waits: jax.Array
+    pool: Pool | None
+
+    def replace(self, **changes) -> Slots:
+        return replace(self, **changes)
+
+    @property
+    def params(self) -> Params:
+        return Params(self.shared, self.rows)
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """`entries` fresh episodes in all (at least one per task), each handed out at most `max_reuse` times between refreshes."""
+
+    entries: int = 512
+    max_reuse: int = 4
+
+
+@dataclass(frozen=True)
+class AutoReset(Generic[T]):
+    """Restarts finished slots of `env` in place.
+
+    Args:
+        env: the environment; its `split` decides from which worlds episodes are drawn.
+        pool: `PoolConfig`, or None to call `env.reset` inside the step (for cheap resets). Evaluation never uses a pool.
+        max_restarts: restarts per step (static); further finished slots wait with `valid=False`. Default: an eighth of the batch,
+            at least 4 (all slots if the batch is smaller).
+        resample_tasks: draw a new task of the split at each restart instead of keeping the slot's.
+        stagger: start slots at random phases of their horizon, so that first truncations do not come in one burst.
+    """
+
+    env: FunctionalEnv
+    pool: PoolConfig | None = None
+    max_restarts: int | None = None
+    resample_tasks: bool = False
+    stagger: bool = True
+
+    def entries_per_task(self) -> int:
+        if self.pool is None:
+            return 0
+        return max(1, -(-self.pool.entries // len(self.env.suite)))
+
+    def bound(self, num_slots: int) -> int:
+        """Static number of restarts per step."""
+        wanted = self.max_restarts if self.max_restarts is not None else max(4, num_slots // 8)
+        return max(1, min(wanted, num_slots))
+
+    def init(self, key: jax.Array, shared: Any, tasks: jax.Array) -> Slots:
+        """N slots, `tasks: int32[N]`, each at the start of an episode."""
+        tasks = jnp.asarray(tasks, jnp.int32)
+        num = tasks.shape[0]
+        k_slot, k_phase, k_pool = jax.random.split(split_key(key, self.env.split), 3)
+        keys = jax.random.split(k_slot, num)
+        rows = self.env.suite.take(tasks)
+        episode = jnp.zeros(num, jnp.int32)
+        fresh = self._reset(_episode_keys(keys, episode), Params(shared, rows))
+        horizon = row_horizon(rows)
+        phase = jax.random.randint(k_phase, (num,), 0, jnp.maximum(horizon, 1)) if self.stagger else jnp.zeros(num, jnp.int32)
+        slots = Slots(
+            state=fresh.state,
+            observation=fresh.observation,
+            action_mask=fresh.action_mask,
+            alive=fresh.alive,
+            task=tasks,
+            rows=rows,
+            shared=shared,
+            elapsed=phase.astype(jnp.int32),
+            done=jnp.zeros(num, bool),
+            is_first=jnp.ones(num, bool),
+            key=keys,
+            clock=jnp.int32(0),
+            episode=episode,
+            restarts=jnp.int32(0),
+            waits=jnp.int32(0),
+            pool=None,
+        )
+        return self.refresh(k_pool, 0, slots)
+
+    def refresh(self, key: jax.Array, iteration: jax.Array | int, slots: Slots) -> Slots:
+        """New pool entries: a pure function of `(key, iteration)`. Call it between chunks; without a pool it does nothing."""
+        if self.pool is None:
+            return slots
+        each = self.entries_per_task()
+        ids = jnp.repeat(jnp.arange(len(self.env.suite), dtype=jnp.int32), each)
+        keys = jax.random.split(jax.random.fold_in(split_key(key, self.env.split), iteration), ids.shape[0])
+
+        def one(entry):
+            k, row = entry
+            return jax.tree.map(lambda x: x[0], self._reset(k[None], Params(slots.shared, jax.tree.map(lambda x: x[None], row))))
+
+        # In blocks: temporaries of world generation stay in the cache.
+        fresh = jax.lax.map(one, (keys, self.env.suite.take(ids)), batch_size=min(64, ids.shape[0]))
+        return slots.replace(pool=Pool(fresh, jnp.zeros(len(self.env.suite), jnp.int32)))
+
+    def begin(self, slots: Slots) -> tuple[Slots, ActInput]:
+        """Overwrite finished slots (at most `bound`), then observe."""
+        num = slots.done.shape[0]
+        bound = self.bound(num)
+        where = jnp.nonzero(slots.done, size=bound, fill_value=num)[0].astype(jnp.int32)
+        inside = where < num
+        source = jnp.minimum(where, num - 1)
+        task = slots.task[source]
+        episode = slots.episode[source] + 1
+        keys = _episode_keys(slots.key[source], episode)
+        if self.resample_tasks:
+            legal = jnp.asarray(self.env.suite.splits[self.env.split])
+            draw = jax.vmap(lambda k: jax.random.randint(jax.random.fold_in(k, 1), (), 0, legal.shape[0]))
+            task = legal[draw(keys)]
+        rows = self.env.suite.take(task)
+        pool = slots.pool
+        if pool is None:
+            # Without finished slots nothing is generated (the branch yields `bound` entries, never the whole batch).
+            params = Params(slots.shared, rows)
+            shapes = jax.eval_shape(self._reset, keys, params)
+            blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            fresh = jax.lax.cond(inside.any(), lambda: self._reset(keys, params), lambda: blank)
+        else:
+            assert self.pool is not None
+            each = self.entries_per_task()
+            same = (task[:, None] == task[None, :]) & inside[None, :] & (jnp.arange(bound)[None, :] < jnp.arange(bound)[:, None])
+            ticket = pool.served[task] + same.sum(1, dtype=jnp.int32)
+            inside &= ticket < each * self.pool.max_reuse
+            entry = task * each + ticket % each
+            fresh = jax.tree.map(lambda x: x[entry], pool.fresh)
+            served = pool.served.at[task].add(inside.astype(jnp.int32))
+            pool = Pool(pool.fresh, served)
+        where = jnp.where(inside, where, num)
+
+        def put(old, new):
+            return old.at[where].set(new, mode="drop")
+
+        now = Fresh(slots.state, slots.observation, slots.action_mask, slots.alive)
+        now = jax.tree.map(put, now, fresh)
+        done = slots.done.at[where].set(False, mode="drop")
+        is_first = slots.is_first.at[where].set(True, mode="drop")
+        slots = slots.replace(
+            state=now.state,
+            observation=now.observation,
+            action_mask=now.action_mask,
+            alive=now.alive,
+            task=put(slots.task, task),
+            rows=jax.tree.map(put, slots.rows, rows) if self.resample_tasks else slots.rows,
+            elapsed=put(slots.elapsed, 0),
+            episode=put(slots.episode, episode),
+            done=done,
+            is_first=is_first,
+            restarts=slots.restarts + inside.sum(dtype=jnp.int32),
+            waits=slots.waits + done.sum(dtype=jnp.int32),
+            pool=pool,
+        )
+        return slots, ActInput(slots.observation, slots.action_mask, is_first, slots.task, ~done, slots.alive)
+
+    def step(self, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
+        """One step of every slot. `TimeStep.observation` is the true successor; slots that wait stay finished."""
+        keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, 0), slots.clock))(slots.key)
+        step = jax.vmap(self.env.step, in_axes=(0, 0, 0, params_axes()))
+        state, timestep = step(keys, slots.state, action, slots.params)
+        elapsed = slots.elapsed + timestep.duration
+        over = elapsed >= row_horizon(slots.rows)
+        if timestep.terminated.ndim > 1:
+            over = over[:, None]
+        timestep = timestep.replace(truncated=(timestep.truncated | over) & ~timestep.terminated)
+        slots = slots.replace(
+            state=state,
+            observation=timestep.observation,
+            action_mask=timestep.action_mask,
+            alive=timestep.alive,
+            elapsed=elapsed,
+            done=slots.done | timestep.done,
+            is_first=jnp.zeros_like(slots.is_first),
+            clock=slots.clock + 1,
+        )
+        return slots, timestep
+
+    def _reset(self, keys: jax.Array, params: Params) -> Fresh:
+        state, first = jax.vmap(self.env.reset, in_axes=(0, params_axes()))(keys, params)
+        return Fresh(state, first.observation, first.action_mask, first.alive)
+
+
+def _episode_keys(keys: jax.Array, episode: jax.Array) -> jax.Array:
+    return jax.vmap(lambda k, e: jax.random.fold_in(jax.random.fold_in(k, 1), e))(keys, episode)
+
+
+def starting_tasks(num_tasks: int, num_slots: int) -> jax.Array:
+    """int32[num_slots]: a batch starts with task `slot % num_tasks`."""
+    return jnp.arange(num_slots, dtype=jnp.int32) % num_tasks

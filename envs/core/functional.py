@@ -1,0 +1,234 @@
+"""The functional interface: the only thing that a new environment must implement.
+
+An environment is a frozen, hashable object that holds static configuration. Its `reset` and `step` are pure functions of
+arrays: they can be jitted, vmapped and scanned, use typed PRNG keys only, and never reset themselves.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.core.specs import SPLITS, EnvSpec
+from envs.core.suites import TaskSuite
+
+State = TypeVar("State")
+Shared = TypeVar("Shared")
+Task = TypeVar("Task")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Params(Generic[Shared, Task]):
+    """What a program reads but does not change. Vmapped with `in_axes=Params(None, 0)`.
+
+    Attributes:
+        shared: PyTree passed once for all slots (recipe tables, traces, reward scales).
+        task: one row of the task suite per slot (unbatched: one row).
+    """
+
+    shared: Shared
+    task: Task
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TimeStep:
+    """What `reset` and `step` return besides the state. A is the number of agents; axes in brackets are absent for one agent.
+
+    Attributes:
+        observation: PyTree of arrays, `[A, ...]` for several agents. Always the true successor, never the next episode's.
+        reward: float32[] or float32[A]. With options: the discounted sum over `duration` steps.
+        terminated: bool[] or bool[A].
+        truncated: bool[] or bool[A].
+        action_mask: bool[n] (Discrete), bool[sum(nvec)] (MultiDiscrete), with a leading A for several agents; or None.
+        metrics: scalars with fixed keys; always `success` (float32 0/1) and `illegal_actions` (int32, this step).
+        alive: bool[A]; None for one agent. The episode ends when every agent is done.
+        duration: int32[], primitive steps this transition took (1; options more). The bootstrap factor is gamma ** duration.
+    """
+
+    observation: Any
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    action_mask: jax.Array | None
+    metrics: Mapping[str, jax.Array]
+    alive: jax.Array | None = None
+    duration: jax.Array | int = field(default_factory=lambda: jnp.int32(1))
+
+    def replace(self, **changes) -> TimeStep:
+        return replace(self, **changes)
+
+    @property
+    def done(self) -> jax.Array:
+        """bool[]: the episode is over (for several agents: every agent is done or no longer alive)."""
+        done = self.terminated | self.truncated
+        if self.alive is None:
+            return done
+        return jnp.all(done | ~self.alive, axis=-1)
+
+
+class Reference(Protocol):
+    """A policy shipped with an environment. It may read the state; an agent may not. Both methods are pure and vmappable."""
+
+    def init(self, params: Params) -> Any:
+        """Memory at the start of an episode (a PyTree of arrays; `()` if none)."""
+        ...
+
+    def act(self, key: jax.Array, state: Any, params: Params, memory: Any) -> tuple[Any, Any]:
+        """Action for one slot, and the new memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class RandomReference:
+    """Uniform over the legal actions (Discrete, MultiDiscrete), or over the box."""
+
+    env: FunctionalEnv
+
+    def init(self, params: Params) -> Any:
+        return ()
+
+    def act(self, key: jax.Array, state: Any, params: Params, memory: Any) -> tuple[Any, Any]:
+        return random_action(key, self.env, self.env.action_mask(state, params)), memory
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Proof of how good any policy can be on one episode. All scores are float64.
+
+    Attributes: `bound` nobody does better; `expert`, `heuristic`, `random` scores of the references; `sense` "min" or "max";
+    `optimal` whether the expert provably attains the bound.
+    """
+
+    bound: float
+    expert: float
+    heuristic: float
+    random: float
+    sense: str
+    optimal: bool
+
+    @property
+    def gap(self) -> float:
+        """100 |expert - bound| / |bound|, percent."""
+        return 100.0 * abs(self.expert - self.bound) / abs(self.bound)
+
+
+@dataclass(frozen=True)
+class FunctionalEnv(ABC, Generic[State, Shared, Task]):
+    """Base of every environment: subclass it as a frozen dataclass whose fields are hashable configuration.
+
+    Needed: `suite`, `observation_space`, `action_space`, `observation_kinds`, `reset`, `step`, `action_mask` where there is one.
+    Everything else has a default. Derived tables belong in `functools.cached_property`.
+    """
+
+    split: str = field(default="train", kw_only=True)
+
+    num_agents = 1
+    conditioning = "one_hot"
+    skill_graph = None
+
+    @property
+    @abstractmethod
+    def suite(self) -> TaskSuite:
+        """The tasks (>= 1): names, stacked rows, splits."""
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> gym.Space:
+        """Space of one agent's observation."""
+
+    @property
+    @abstractmethod
+    def observation_kinds(self) -> Any:
+        """One `Kind` per leaf, in the structure of the observation."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> gym.Space:
+        """Discrete, MultiDiscrete or Box, of one agent."""
+
+    @abstractmethod
+    def reset(self, key: jax.Array, params: Params[Shared, Task]) -> tuple[State, TimeStep]:
+        """Start an episode."""
+
+    @abstractmethod
+    def step(self, key: jax.Array, state: State, action: Any, params: Params[Shared, Task]) -> tuple[State, TimeStep]:
+        """One transition. Illegal actions are safe no-ops, counted in `metrics["illegal_actions"]`."""
+
+    @property
+    def agent_types(self) -> np.ndarray:
+        return np.zeros(self.num_agents, np.int32)
+
+    @property
+    def references(self) -> Mapping[str, Reference]:
+        return {"random": RandomReference(self)}
+
+    def shared_params(self) -> Any:
+        """The part of the parameters that all slots share."""
+        return ()
+
+    def default_params(self) -> Params[Shared, Task]:
+        """Shared parameters and the row of the first task; other rows come from `suite.take`."""
+        return Params(self.shared_params(), self.suite.take(0))
+
+    def action_mask(self, state: State, params: Params[Shared, Task]) -> jax.Array | None:
+        """Legal actions in a state, shaped as `TimeStep.action_mask`; None where every action is legal."""
+        return None
+
+    def global_observation(self, state: State, params: Params[Shared, Task]) -> Any:
+        """What a centralised critic may see (several agents only)."""
+        raise ValueError(f"{type(self).__name__} has one agent: it has no global observation")
+
+    def render(self, state: State, params: Params[Shared, Task]) -> np.ndarray:
+        """uint8[H, W, 3] picture of a state, on the host."""
+        raise ValueError(f"{type(self).__name__} draws no pictures: render_mode must be None")
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What agents get to know."""
+        return EnvSpec(
+            observation_space=self.observation_space,
+            observation_kinds=self.observation_kinds,
+            action_space=self.action_space,
+            num_agents=self.num_agents,
+            agent_types=self.agent_types,
+            num_tasks=len(self.suite),
+            horizon=int(self.suite.horizons.max()),
+            conditioning=self.conditioning,
+            skill_graph=self.skill_graph,
+        )
+
+
+def split_key(key: jax.Array, split: str) -> jax.Array:
+    """Key of a split: worlds of "train" and "test" come from disjoint key families."""
+    return jax.random.fold_in(key, SPLITS.index(split))
+
+
+def params_axes() -> Params:
+    """`in_axes` of a batch: shared once, one task row per slot."""
+    return Params(None, 0)  # type: ignore[arg-type]
+
+
+def random_action(key: jax.Array, env: FunctionalEnv, mask: jax.Array | None) -> jax.Array:
+    """A uniformly random legal action of one slot (`[A, ...]` for several agents)."""
+    space, lead = env.action_space, (env.num_agents,) if env.num_agents > 1 else ()
+    if isinstance(space, gym.spaces.Box):
+        low, high = jnp.asarray(space.low), jnp.asarray(space.high)
+        return jax.random.uniform(key, lead + space.shape, minval=low, maxval=high).astype(space.dtype)
+    nvec = [int(space.n)] if isinstance(space, gym.spaces.Discrete) else [int(n) for n in space.nvec]
+    if mask is None:
+        mask = jnp.ones(lead + (sum(nvec),), bool)
+    # The legal action with the largest random word: one draw per action, no logits.
+    words = jax.random.bits(key, mask.shape, jnp.uint32) | 1
+    words = jnp.where(mask, words, 0)
+    parts = jnp.split(words, np.cumsum(nvec)[:-1], axis=-1)
+    picks = [jnp.argmax(part, axis=-1).astype(jnp.int32) for part in parts]
+    return picks[0] if isinstance(space, gym.spaces.Discrete) else jnp.stack(picks, axis=-1)
