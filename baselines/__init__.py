@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"train": "baselines.train", "Run": "baselines.train", "load": "baselines.policy", "Policy": "baselines.policy"}
+_HOMES = {"train": "baselines.training", "Run": "baselines.training", "load": "baselines.policy", "Policy": "baselines.policy"}
 
-__all__ = sorted(_HOMES)
+__all__ = ["Policy", "Run", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

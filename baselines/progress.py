@@ -1,0 +1,118 @@
+"""Live progress of a run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+PLAIN_EVERY = 15.0  # seconds between plain lines
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def amount(count: float) -> str:
+    """1234567 -> `1.23M`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{unit}"
+    return f"{count:.0f}"
+
+
+class _Field(ProgressColumn):
+    def __init__(self, name: str, label: str):
+        super().__init__()
+        self.name, self.label = name, label
+
+    def render(self, task: Task) -> Text:
+        value = task.fields.get(self.name)
+        return Text(f"{self.label} {value}" if value else "", style="cyan")
+
+
+class RunProgress:
+    """Shows env steps (per seed), steps/s, time left, success, and memory.
+
+    Args:
+        total: env steps at the end of the run.
+        done: env steps done already.
+        console: where to draw; default: the terminal's error stream, so that standard output stays free for results.
+    """
+
+    def __init__(self, total: int, done: int = 0, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+        self.total, self.start = total, done
+        self._live: Progress | None = None
+        self._last_line = 0.0
+        self._rate = 0.0
+        if self.console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                _Field("steps", "steps"),
+                _Field("rate", "steps/s"),
+                _Field("eta", "left"),
+                _Field("success", "success"),
+                _Field("memory", "mem"),
+                console=self.console,
+                transient=False,
+            )
+            self._task = self._live.add_task("compiling", total=total, completed=done)
+            self._live.start()
+        else:
+            self.note(f"training: {amount(done)} of {amount(total)} env steps done; compiling")
+
+    def update(self, env_steps: int, rate: float, success: float | None, memory: int, state: str = "training") -> None:
+        """After a chunk: env steps so far (per seed), env steps per second (all seeds), share of successful episodes, bytes."""
+        self._rate = rate
+        eta = self.eta(env_steps, rate)
+        shown = {
+            "steps": f"{amount(env_steps)}/{amount(self.total)}",
+            "rate": amount(rate),
+            "eta": duration(eta) if eta is not None else "-",
+            "success": f"{100 * success:.0f}%" if success is not None else "",
+            "memory": size(memory) if memory else "",
+        }
+        if self._live is not None:
+            self._live.update(self._task, completed=min(env_steps, self.total), description=state, **shown)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= PLAIN_EVERY or env_steps >= self.total:
+            self._last_line = now
+            parts = [f"steps {shown['steps']}", f"steps/s {shown['rate']}", f"left {shown['eta']}"]
+            parts += [f"success {shown['success']}"] * bool(shown["success"]) + [f"memory {shown['memory']}"] * bool(shown["memory"])
+            self.note(f"{state}: {', '.join(parts)}")
+
+    def eta(self, env_steps: int, rate: float) -> float | None:
+        """Seconds left, if the rate (per seed) holds."""
+        return (self.total - env_steps) / rate if rate > 0 else None
+
+    def state(self, text: str) -> None:
+        """What is being done now (evaluating, saving)."""
+        if self._live is not None:
+            self._live.update(self._task, description=text)
+
+    def note(self, text: str) -> None:
+        """One line above the bar."""
+        (self._live.console if self._live is not None else self.console).print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
