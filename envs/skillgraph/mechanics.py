@@ -163,7 +163,8 @@ def legal_actions(b: BlockTables, rules: Rules, world: World, sight: Sight) -> j
     moves = free | (world.facing != jnp.arange(len(DIRECTIONS)))
     front = sight.around[world.facing]
     mine = can_mine(b, front, world)
-    place = affordable[FIRST_PLACE:FIRST_RECIPE] & _lookup(b.floor, front) & (world.facing != DOWN)
+    level = world.facing < DIRECTIONS.index("up")  # blocks are placed beside the agent, in its own layer
+    place = affordable[FIRST_PLACE:FIRST_RECIPE] & _lookup(b.floor, front) & level
     return jnp.concatenate([jnp.ones(1, bool), moves, mine[None], place, recipes])
 
 
