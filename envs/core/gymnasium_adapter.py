@@ -1,0 +1,564 @@
+"""Gymnasium environments over a `FunctionalEnv`: numpy in, numpy out.
+
+`GymnasiumEnv` is one episode at a time; `VectorEnv` steps a whole batch in one compiled program. Slot i of a batch that was reset with
+`seed=s` lives exactly as a `GymnasiumEnv` that was reset with `seed=s + i`, in each of Gymnasium's three autoreset modes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from envs.core.functional import FunctionalEnv, Params
+from envs.core.host import (
+    Output,
+    bucket,
+    check_action,
+    check_action_space,
+    check_options,
+    mask_parts,
+    pick_device,
+    plain,
+    programs,
+    seed_words,
+    to_device,
+    to_numpy,
+)
+from envs.core.specs import check_choice
+
+_FPS = 10
+_DRAW = -1  # task index that makes a reset draw one
+
+
+class GymnasiumEnv(gym.Env):
+    """One slot of a functional environment as a `gymnasium.Env`.
+
+    `info` holds the metrics of the step, `action_mask` (int8, as `action_space.sample(mask)` wants it) where the environment has one,
+    `task` (its name) and `duration` (env steps that the transition took; 0 after a reset).
+
+    Args:
+        env: environment with one agent.
+        render_mode: None, "rgb_array" or "human" (a window; needs pygame and a display).
+        device: where to step; the CPU by default, because one slot is all latency.
+
+    With several tasks each `reset` draws one from the split; `reset(options={"task": name})` picks one.
+    """
+
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": _FPS}
+
+    def __init__(self, env: FunctionalEnv, render_mode: str | None = None, device: str | jax.Device | None = "cpu"):
+        self._programs = programs(env)
+        check_action_space(env.action_space)
+        self.functional = env
+        self.metadata = _metadata(env)
+        self.render_mode = _check_render_mode(env, render_mode, ("rgb_array", "human"))
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        self._device = pick_device(device)
+        self._seed: np.ndarray | None = None
+        self._episode = 0
+        self._carry: Any = None
+        self._mask: np.ndarray | None = None
+        self._over = False
+        self._window: _Window | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: makes this and all later episodes reproducible. Without it the episodes go on from the last seed, and without any seed
+                yet from the operating system's entropy.
+            options: `task`: name of the task of this episode.
+
+        Raises:
+            KeyError: unknown task. ValueError: unknown option.
+        """
+        super().reset(seed=seed)
+        given = check_options(options, ("task",))
+        task = _DRAW if given.get("task") is None else self.functional.suite.index(given["task"])
+        if seed is not None:
+            self._seed, self._episode = seed_words(int(seed)), 0
+        elif self._seed is None:
+            self._seed = self.np_random.integers(2**32, size=2, dtype=np.uint32)
+        else:
+            self._episode += 1
+        shared = self._programs.shared(self._device)
+        start = jax.device_put((self._seed, np.int32(self._episode), np.int32(task)), self._device)
+        self._carry, buffers = self._programs.reset(shared, *start)
+        self._over = False
+        out = self._programs.layout.unpack(buffers)
+        info = self._info(out)
+        if self.render_mode == "human":
+            self._show()
+        return out.observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One transition.
+
+        Raises:
+            ResetNeeded: before the first reset, or after the end of the episode.
+            InvalidAction: an action outside the space. Legal-looking actions that the mask forbids do nothing and are counted in
+                `info["illegal_actions"]`.
+        """
+        if self._carry is None:
+            raise gym.error.ResetNeeded("step() was called before reset()")
+        if self._over:
+            raise gym.error.ResetNeeded("step() was called after the end of the episode: call reset() first")
+        action = check_action(self.action_space, action)
+        self._carry, buffers = self._programs.step(self._programs.shared(self._device), self._carry, action)
+        out = self._programs.layout.unpack(buffers)
+        terminated, truncated = bool(out.terminated), bool(out.truncated)
+        self._over = terminated or truncated
+        info = self._info(out)
+        if self.render_mode == "human":
+            self._show()
+        return out.observation, float(out.reward), terminated, truncated, info
+
+    def render(self) -> np.ndarray | None:
+        """uint8[H, W, 3] in mode "rgb_array"; None otherwise (a window is redrawn by `reset` and `step`)."""
+        if self._carry is None:
+            raise gym.error.ResetNeeded("render() was called before reset()")
+        if self.render_mode is None:
+            gym.logger.warn('render() does nothing without a render_mode; make the environment with render_mode="rgb_array"')
+            return None
+        if self.render_mode == "human":
+            self._show()
+            return None
+        return self._picture()
+
+    def close(self) -> None:
+        """Close the window. May be called again."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    @property
+    def state(self) -> Any:
+        """Current state of the functional environment (for references and analysis); None before the first reset. Valid until the next
+        step, which reuses its memory."""
+        return None if self._carry is None else self._carry.state
+
+    @property
+    def params(self) -> Params:
+        """Parameters of the current episode."""
+        if self._carry is None:
+            raise gym.error.ResetNeeded("params are known after reset()")
+        return Params(self._programs.shared(self._device), self._carry.row)
+
+    def action_masks(self) -> np.ndarray:
+        """bool[n] (MultiDiscrete: bool[sum(nvec)]): legal actions now. The name under which sb3-contrib looks for them."""
+        if self._carry is None:
+            raise gym.error.ResetNeeded("action_masks() was called before reset()")
+        if self._mask is None:
+            raise ValueError(f"{type(self.functional).__name__} has no action mask: every action is legal")
+        return self._mask.copy()
+
+    def _info(self, out: Output) -> dict[str, Any]:
+        info = {name: plain(value) for name, value in out.metrics.items()}
+        self._mask = out.action_mask
+        if out.action_mask is not None:
+            info["action_mask"] = mask_parts(self.action_space, out.action_mask)
+        info["task"] = self.functional.suite.names[int(out.task)]
+        info["duration"] = out.duration[()]
+        return info
+
+    def _picture(self) -> np.ndarray:
+        return np.asarray(self.functional.render(*jax.device_get((self.state, self.params))))
+
+    def _show(self) -> None:
+        if self._window is None:
+            self._window = _Window(type(self.functional).__name__)
+        self._window.show(self._picture(), self.metadata["render_fps"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _getstate(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _setstate(self, state)
+
+
+class VectorEnv(gym.vector.VectorEnv):
+    """A batch of slots, stepped by one compiled program.
+
+    Args:
+        env: environment with one agent.
+        num_envs: number of slots, at least 1.
+        autoreset_mode: "NextStep", "SameStep" or "Disabled" (or the `AutoresetMode`), with Gymnasium's meaning.
+        resample_tasks: draw a new task of the split at every automatic or masked restart. By default a slot keeps the task it started
+            with: slot i task i modulo the number of tasks of the split.
+        render_mode: None or "rgb_array".
+        device: where to step; JAX's default device by default.
+
+    `reset(seed=s)` gives slot i the seed `s + i`; a list gives each slot its own (None: goes on). `reset(options=...)` takes `task` (one
+    name, or one per slot) and `reset_mask` (bool[num_envs]: restart these alone).
+    """
+
+    def __init__(
+        self,
+        env: FunctionalEnv,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        resample_tasks: bool = False,
+        render_mode: str | None = None,
+        device: str | jax.Device | None = None,
+    ):
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r}: a whole number of at least 1 is needed")
+        self._programs = programs(env)
+        check_action_space(env.action_space)
+        self.functional = env
+        self.num_envs = int(num_envs)
+        self.autoreset_mode = _mode(autoreset_mode)
+        self.resample_tasks = bool(resample_tasks)
+        self.metadata = {**_metadata(env), "autoreset_mode": self.autoreset_mode}
+        self.metadata["render_modes"] = [mode for mode in self.metadata["render_modes"] if mode != "human"]
+        self.render_mode = _check_render_mode(env, render_mode, ("rgb_array",))
+        self.single_observation_space = env.observation_space
+        self.single_action_space = env.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._device = pick_device(device)
+        self._seeds: np.ndarray | None = None
+        self._episodes = np.zeros(self.num_envs, np.int32)
+        self._tasks = self._starting_tasks()
+        self._names = np.asarray(env.suite.names, dtype=object)
+        self._over = np.zeros(self.num_envs, bool)
+        self._carry: Any = None
+        self._seen: Any = None  # latest observations, apart from the copies that callers own
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Name of the current task of each slot."""
+        return tuple(self._names[self._tasks])
+
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Restart all slots, or those of `options["reset_mask"]`. See the class for the arguments.
+
+        Raises:
+            ValueError, TypeError: wrong number of seeds, malformed mask, unknown option. KeyError: unknown task.
+        """
+        if seed is None or isinstance(seed, int | np.integer):
+            super().reset(seed=None if seed is None else int(seed))
+            seeds = [None] * self.num_envs if seed is None else [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = [None if one is None else int(one) for one in seed]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed: one seed per slot is needed, got {len(seeds)} for num_envs={self.num_envs}")
+        if any(one is not None and one < 0 for one in seeds):
+            raise ValueError(f"seed={seed!r}: seeds must be at least 0")
+        given = check_options(options, ("task", "reset_mask"))
+        mask = _check_mask(given["reset_mask"], self.num_envs) if given.get("reset_mask") is not None else np.ones(self.num_envs, bool)
+        if self._carry is None and not mask.all():
+            raise gym.error.ResetNeeded("the first reset must restart every slot: leave options['reset_mask'] out")
+        tasks = self._chosen_tasks(given.get("task"), whole=given.get("reset_mask") is None)
+
+        if self._seeds is None:
+            self._seeds = self.np_random.integers(2**32, size=(self.num_envs, 2), dtype=np.uint32)
+            self._episodes[:] = -1
+        for slot in np.flatnonzero(mask):
+            if seeds[slot] is not None:
+                self._seeds[slot], self._episodes[slot] = seed_words(seeds[slot]), -1
+        if self._carry is None:
+            self._carry = self._programs.blank(self.num_envs, self._device)
+        where = np.flatnonzero(mask).astype(np.int32)
+        fresh = self._restart(where, tasks[where])
+        if mask.all():
+            self._seen = fresh.observation
+        else:
+            self._seen = jax.tree.map(lambda old, new: _overwrite(old.copy(), where, new), self._seen, fresh.observation)
+        return jax.tree.map(np.copy, self._seen), self._infos(fresh, where)
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step of every slot; finished ones restart as the autoreset mode says.
+
+        Returns:
+            observations `[num_envs, ...]`, rewards float64[num_envs], terminations and truncations bool[num_envs], infos.
+
+        Raises:
+            ResetNeeded: before the first reset; in mode "Disabled" while a finished slot was not reset.
+            InvalidAction: an action outside the space (slots that restart in this step ignore theirs).
+        """
+        if self._carry is None:
+            raise gym.error.ResetNeeded("step() was called before reset()")
+        mode, waiting = self.autoreset_mode, self._over
+        if mode is AutoresetMode.DISABLED and waiting.any():
+            slots = np.flatnonzero(waiting)
+            advice = "call reset(options={'reset_mask': terminations | truncations}) first"
+            raise gym.error.ResetNeeded(f"slots {slots[:8].tolist()}{', ...' * (slots.size > 8)} are over: {advice}")
+        ignored = waiting if mode is AutoresetMode.NEXT_STEP and waiting.any() else None
+        action = check_action(self.single_action_space, actions, self.num_envs, ignored)
+        self._carry, buffers = self._programs.step_slots(self._programs.shared(self._device), self._carry, action)
+        out = self._programs.layout.unpack(buffers, self.num_envs)
+        infos: dict[str, Any] = {}
+        if ignored is not None:
+            where = np.flatnonzero(waiting).astype(np.int32)
+            self._put(out, where, self._restart(where, self._next_tasks(where)), reward=True)
+        over = out.terminated | out.truncated
+        terminated, truncated, reward = out.terminated, out.truncated, out.reward.astype(np.float64)
+        if mode is AutoresetMode.SAME_STEP and over.any():
+            where = np.flatnonzero(over).astype(np.int32)
+            infos.update(self._final(out, where))
+            self._put(out, where, self._restart(where, self._next_tasks(where)))
+        self._over, self._seen = over, jax.tree.map(np.copy, out.observation)
+        infos.update(self._infos(out))
+        return out.observation, reward, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """One picture uint8[H, W, 3] per slot (mode "rgb_array"), else None."""
+        if self._carry is None:
+            raise gym.error.ResetNeeded("render() was called before reset()")
+        if self.render_mode is None:
+            gym.logger.warn('render() does nothing without a render_mode; make the environment with render_mode="rgb_array"')
+            return None
+        state, row = jax.device_get((self._carry.state, self._carry.row))
+        shared = jax.device_get(self._programs.shared(self._device))
+        slots = [jax.tree.map(lambda leaf, i=i: leaf[i], (state, row)) for i in range(self.num_envs)]
+        return tuple(np.asarray(self.functional.render(one, Params(shared, its_row))) for one, its_row in slots)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Nothing to release but device memory."""
+        self._carry = None
+
+    def _starting_tasks(self) -> np.ndarray:
+        legal = self._programs.legal_tasks
+        return legal[np.arange(self.num_envs) % legal.size].astype(np.int32)
+
+    def _next_tasks(self, where: np.ndarray) -> np.ndarray:
+        return np.full(where.size, _DRAW, np.int32) if self.resample_tasks else self._tasks[where]
+
+    def _chosen_tasks(self, chosen: str | Sequence[str] | None, whole: bool) -> np.ndarray:
+        if chosen is None:
+            return self._starting_tasks() if whole else self._next_tasks(np.arange(self.num_envs))
+        names = [chosen] * self.num_envs if isinstance(chosen, str) else list(chosen)
+        if len(names) != self.num_envs:
+            raise ValueError(f"options['task']: one name, or one per slot, is needed; got {len(names)} for num_envs={self.num_envs}")
+        return np.asarray([self.functional.suite.index(name) for name in names], np.int32)
+
+    def _restart(self, where: np.ndarray, tasks: np.ndarray) -> Output:
+        """New episodes in the slots `where`; their first outputs `[len(where), ...]`."""
+        assert self._seeds is not None
+        self._episodes[where] += 1
+        size, count = bucket(where.size, self.num_envs), where.size
+        padded = np.full(size, self.num_envs, np.int32)
+        padded[:count] = where
+        seeds, episodes, ids = np.zeros((size, 2), np.uint32), np.zeros(size, np.int32), np.zeros(size, np.int32)
+        seeds[:count], episodes[:count], ids[:count] = self._seeds[where], self._episodes[where], tasks
+        shared = self._programs.shared(self._device)
+        self._carry, buffers = self._programs.restart_slots(shared, self._carry, padded, seeds, episodes, ids)
+        out = self._programs.layout.unpack(buffers, size)
+        out = out if size == count else jax.tree.map(lambda leaf: leaf[:count], out)
+        self._tasks[where] = out.task
+        self._over[where] = False
+        return out
+
+    def _put(self, out: Output, where: np.ndarray, fresh: Output, reward: bool = False) -> None:
+        """Write fresh outputs over those of the slots `where`, in place."""
+        for old, new in zip(jax.tree.leaves(_kept(out, reward)), jax.tree.leaves(_kept(fresh, reward)), strict=True):
+            _overwrite(old, where, new)
+
+    def _final(self, out: Output, where: np.ndarray) -> dict[str, Any]:
+        """`final_obs` and `final_info` of finished slots, before they are overwritten."""
+        done = jax.tree.map(lambda leaf: leaf[where], out)
+        final = _objects([jax.tree.map(lambda leaf, i=i: leaf[i].copy(), done.observation) for i in range(where.size)])
+        everyone = _overwrite(np.full(self.num_envs, None, dtype=object), where, final)
+        here = _overwrite(np.zeros(self.num_envs, bool), where, True)
+        return {"final_obs": everyone, "_final_obs": here, "final_info": self._infos(done, where), "_final_info": here.copy()}
+
+    def _infos(self, out: Output, where: np.ndarray | None = None) -> dict[str, Any]:
+        """Infos of all slots and the `_key` arrays that say whose they are. With `where` the output holds those slots alone, and the
+        others get zeros (None for objects)."""
+        values: dict[str, np.ndarray] = dict(out.metrics)
+        if out.action_mask is not None:
+            parts = mask_parts(self.single_action_space, out.action_mask)
+            values["action_mask"] = parts if isinstance(parts, np.ndarray) else _objects(list(zip(*parts, strict=True)))
+        values["task"] = self._names[out.task]
+        values["duration"] = out.duration
+        infos: dict[str, Any] = {}
+        for name, value in values.items():
+            if where is None:
+                infos[name], infos[f"_{name}"] = value, np.ones(self.num_envs, bool)
+            else:
+                blank = np.full((self.num_envs, *value.shape[1:]), None if value.dtype == object else 0, value.dtype)
+                infos[name] = _overwrite(blank, where, value)
+                infos[f"_{name}"] = _overwrite(np.zeros(self.num_envs, bool), where, True)
+        return infos
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _getstate(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _setstate(self, state)
+
+
+def make_env(env_id: str, render_mode: str | None = None, device: str | None = "cpu", **kwargs: Any) -> GymnasiumEnv:
+    """Entry point of `gym.make`: `kwargs` are those of `envs.make`."""
+    return GymnasiumEnv(_single_agent(env_id, kwargs), render_mode=render_mode, device=device)
+
+
+# gym.make reads these, for render modes such as "rgb_array_list".
+make_env.metadata = GymnasiumEnv.metadata  # type: ignore[attr-defined]
+
+
+def make_vector_env(
+    env_id: str,
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    resample_tasks: bool = False,
+    render_mode: str | None = None,
+    device: str | None = None,
+    **kwargs: Any,
+) -> VectorEnv:
+    """Entry point of `gym.make_vec`: `max_episode_steps` sets the horizon, `kwargs` are those of `envs.make`, the rest is `VectorEnv`'s."""
+    if max_episode_steps is not None:
+        from envs import catalog
+
+        if kwargs.get("horizon") is not None:
+            raise ValueError("max_episode_steps and horizon mean the same here: give one of them")
+        legal = catalog.find(env_id).arguments()
+        if legal is None or "horizon" in legal:
+            kwargs["horizon"] = max_episode_steps
+    env = _single_agent(env_id, kwargs)
+    if max_episode_steps is not None and "horizon" not in kwargs:
+        from envs.core.wrappers import TimeLimit
+
+        env = TimeLimit(env, max_episode_steps)
+    return VectorEnv(env, num_envs, autoreset_mode, resample_tasks, render_mode, device)
+
+
+def _single_agent(env_id: str, kwargs: dict[str, Any]) -> FunctionalEnv:
+    from envs import catalog
+
+    env = catalog.make(env_id, **kwargs)
+    if env.num_agents > 1:
+        way = f'make it with PettingZoo, pettingzoo.make("parallel", "{env_id}")'
+        if "governance" in (catalog.find(env_id).arguments() or ()):
+            way += ', or with governance="central" (one agent that acts for all)'
+        raise gym.error.Error(f"{env_id} has {env.num_agents} agents: {way}")
+    return env
+
+
+def _kept(out: Output, reward: bool) -> Any:
+    """The parts of an output that a restart replaces. At a restart in the next step also the reward and the flags."""
+    parts = (out.observation, out.action_mask, out.metrics, out.duration, out.task)
+    return (*parts, out.reward, out.terminated, out.truncated) if reward else parts
+
+
+def _overwrite(array: np.ndarray, where: np.ndarray, new: Any) -> np.ndarray:
+    array[where] = new
+    return array
+
+
+def _objects(items: list[Any]) -> np.ndarray:
+    array = np.empty(len(items), dtype=object)  # np.asarray would turn tuples and dicts into more axes
+    for i, item in enumerate(items):
+        array[i] = item
+    return array
+
+
+def _mode(mode: str | AutoresetMode) -> AutoresetMode:
+    legal = {m.value: m for m in AutoresetMode} | {m.name: m for m in AutoresetMode}
+    if isinstance(mode, AutoresetMode):
+        return mode
+    return legal[check_choice("autoreset_mode", mode, tuple(legal))]
+
+
+def _check_mask(mask: Any, num: int) -> np.ndarray:
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask']: a numpy array of dtype bool is needed, got {getattr(mask, 'dtype', type(mask).__name__)}")
+    if mask.shape != (num,):
+        raise ValueError(f"options['reset_mask']: shape ({num},) is needed, got {mask.shape}")
+    if not mask.any():
+        raise ValueError("options['reset_mask']: at least one slot must be True")
+    return mask
+
+
+def _getstate(adapter: Any) -> dict[str, Any]:
+    """Pickles hold no compiled code and no device: programs are found again by the environment's configuration."""
+    state = dict(adapter.__dict__)
+    state.pop("_programs")
+    state["_carry"] = to_numpy(adapter._carry)
+    state["_device"] = adapter._device.platform
+    if "_window" in state:
+        state["_window"] = None
+    return state
+
+
+def _setstate(adapter: Any, state: dict[str, Any]) -> None:
+    platform = state["_device"]
+    available = {device.platform for device in jax.local_devices()} | {"cpu"}
+    device = pick_device(platform if platform in available else None)
+    adapter.__dict__.update(state, _device=device, _programs=programs(state["functional"]))
+    adapter._carry = None if state["_carry"] is None else to_device(state["_carry"], device)
+
+
+# Pictures.
+
+
+def _draws(env: FunctionalEnv) -> bool:
+    """Whether the environment has a renderer of its own. A wrapper answers through `draws`."""
+    declared = getattr(env, "draws", None)
+    return declared if declared is not None else type(env).render is not FunctionalEnv.render
+
+
+def _window_problem() -> str | None:
+    """Why no window can be opened here; None if one can."""
+    if importlib.util.find_spec("pygame") is None:
+        return "pygame is not installed (pip install 'taskloom[play]')"
+    shown = sys.platform in ("win32", "darwin") or any(os.environ.get(k) for k in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
+    return None if shown else "there is no display"
+
+
+def _metadata(env: FunctionalEnv) -> dict[str, Any]:
+    """Render modes that work here and now: without a display "human" is not among them."""
+    modes = ["rgb_array"] if _draws(env) else []
+    if modes and _window_problem() is None:
+        modes.append("human")
+    return {"render_modes": modes, "render_fps": getattr(env, "render_fps", _FPS)}
+
+
+def _check_render_mode(env: FunctionalEnv, mode: str | None, legal: tuple[str, ...]) -> str | None:
+    if mode is None:
+        return None
+    if not _draws(env):
+        raise ValueError(f"render_mode={mode!r}: {type(env).__name__} draws no pictures; legal value: None")
+    check_choice("render_mode", mode, legal)
+    problem = _window_problem() if mode == "human" else None
+    if problem:
+        raise gym.error.DependencyNotInstalled(f"render_mode='human' cannot open a window: {problem}; render_mode='rgb_array' works")
+    return mode
+
+
+class _Window:
+    """A pygame window that shows pictures, at most `fps` per second."""
+
+    def __init__(self, title: str):
+        import pygame
+
+        self._pygame: Any = pygame
+        pygame.display.init()
+        self._clock = pygame.time.Clock()
+        self._title = title
+        self._surface: Any = None
+
+    def show(self, picture: np.ndarray, fps: int) -> None:
+        size = picture.shape[1], picture.shape[0]
+        if self._surface is None or self._surface.get_size() != size:
+            self._surface = self._pygame.display.set_mode(size)
+            self._pygame.display.set_caption(self._title)
+        self._pygame.event.pump()
+        self._surface.blit(self._pygame.surfarray.make_surface(picture.transpose(1, 0, 2)), (0, 0))
+        self._pygame.display.flip()
+        self._clock.tick(fps)
+
+    def close(self) -> None:
+        self._pygame.display.quit()
