@@ -1,0 +1,1 @@
+"""Learning algorithms. They know environments only through `envs.core` specs: spaces, kinds, shapes, task count."""

@@ -1,0 +1,1 @@
+"""On-policy algorithms, one readable file each."""

@@ -1,0 +1,393 @@
+"""Proximal policy optimisation (Schulman et al. 2017), for every space, kind and number of agents that a spec can describe.
+
+Reading order: `PPO` (hyper-parameters), `act`, `update` = `targets` (values, advantages) + `_learn` (epochs of minibatches) + `loss`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from agents.core.advantages import gae
+from agents.core.agent import Rollout, TrainState
+from agents.core.normalisation import PopArt
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.mlp import ACTIVATIONS
+from envs.core.autoreset import ActInput
+from envs.core.specs import EnvSpec, check_choice
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Data:
+    """What the loss needs. Feed-forward: rows `[B, ...]` with B = T * N * A; recurrent: sequences `[T, B, ...]` with B = N * A.
+
+    `weight` is 1 for data and 0 for steps of waiting slots and dead agents; it carries through every mean.
+    """
+
+    observation: Any
+    action_mask: jax.Array | None
+    is_first: jax.Array
+    task: jax.Array
+    agent_type: jax.Array | None
+    weight: jax.Array
+    raw: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Hyper-parameters.
+
+    Attributes:
+        learning_rate, anneal: Adam's step size; linearly to zero over the run if `anneal`.
+        rollout_length: decisions per slot and update (T).
+        epochs, minibatches: passes over a rollout, and parts of each pass. Recurrent: parts are sets of whole sequences.
+        discount, gae_lambda: gamma per primitive step; lambda per decision.
+        clip: clip range of the probability ratio. value_clip: clip range of value changes, in the value head's units; 0 = off.
+        entropy, value_coef, max_grad_norm: weights of the entropy bonus and of the value loss; global norm of gradients.
+        hidden: widths; the first is the encoder's (and the GRU's), the rest are the towers of actor and critic.
+        activation: `tanh relu silu gelu`. embed_dim: width of an id's embedding.
+        shared_trunk: actor and critic share encoder and GRU. layer_norm_critic: LayerNorm in the critic's tower.
+        recurrent: `none` or `gru`.
+        heads: `shared`, or `per_task` output layers for policy and value.
+        popart: value targets normalised per task (then the value head is per task whatever `heads`), advantages in the same units.
+        popart_step: smallest step of the moving moments, per update.
+        normalise_advantages: to mean 0 and deviation 1 per minibatch.
+        init_log_std: of Gaussian policies, in units where a bounded action's range is [-1, 1].
+    """
+
+    learning_rate: float = 5e-4
+    anneal: bool = True
+    rollout_length: int = 64
+    epochs: int = 2
+    minibatches: int = 8
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_clip: float = 0.0
+    entropy: float = 0.01
+    value_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    hidden: tuple[int, ...] = (128, 128)
+    activation: str = "tanh"
+    embed_dim: int = 8
+    shared_trunk: bool = True
+    layer_norm_critic: bool = False
+    recurrent: str = "none"
+    heads: str = "shared"
+    popart: bool = False
+    popart_step: float = 0.05
+    normalise_advantages: bool = True
+    init_log_std: float = -0.5
+
+    def __post_init__(self):
+        check_choice("recurrent", self.recurrent, ("none", "gru"))
+        check_choice("heads", self.heads, ("shared", "per_task"))
+        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        for name in ("rollout_length", "epochs", "minibatches", "embed_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("discount", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1]")
+        for name in ("learning_rate", "clip", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden={self.hidden} must name at least one positive width")
+
+    # Agent protocol
+
+    def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
+        """Networks and optimizer. Raises TypeError for a space or observation kind that PPO cannot use."""
+        network = ActorCritic(
+            spec,
+            hidden=self.hidden,
+            embed_dim=self.embed_dim,
+            activation=self.activation,
+            shared_trunk=self.shared_trunk,
+            layer_norm_critic=self.layer_norm_critic,
+            recurrent=self.recurrent == "gru",
+            policy_heads=spec.num_tasks if self.heads == "per_task" else 1,
+            value_heads=spec.num_tasks if self.popart or self.heads == "per_task" else 1,
+            init_log_std=self.init_log_std,
+            rngs=nnx.Rngs(key),
+        )
+        graphdef, state = nnx.split(network)
+        params = nnx.to_pure_dict(state)
+        statistics = {"popart": PopArt.init(spec.num_tasks)} if self.popart else {}
+        return TrainState(params, statistics, self._optimizer.init(params), graphdef)
+
+    def initial_carry(self, batch: int | tuple[int, ...]) -> Any:
+        """`()` if feed-forward, else zeros float32[*batch, trunks, hidden[0]]."""
+        if self.recurrent == "none":
+            return ()
+        lead = (batch,) if isinstance(batch, int) else tuple(batch)
+        return jnp.zeros((*lead, 1 if self.shared_trunk else 2, self.hidden[0]))
+
+    def act(self, train_state: TrainState, carry: Any, inputs: ActInput, key: jax.Array, explore: bool) -> tuple[Any, Any, Any]:
+        """Sampled (`explore`) or most likely actions. Extras: raw action, its log-probability, value, memory after the step."""
+        network = self._network(train_state)
+        rows = _Rows(inputs, network.agent_types)
+        features, memory = network.features(rows.observation, rows.flat(carry), rows.is_first, rows.agent_type)
+        outputs = network.policy(features, rows.task)
+        distribution = network.distribution
+        mask = rows.action_mask
+        raw = distribution.sample(key, outputs, mask) if explore else distribution.mode(outputs, mask)
+        log_prob, _ = distribution.log_prob_and_entropy(outputs, mask, raw)
+        value = self._value(train_state, network, features, rows.task)
+        extras = {"raw": raw, "log_prob": log_prob, "value": value, "carry": memory}
+        action, extras, memory = jax.tree.map(rows.unflat, (distribution.to_env(raw), extras, memory))
+        return action, memory, extras
+
+    def update(self, train_state: TrainState, batch: Rollout, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One PPO update: `epochs` passes over a rollout."""
+        value, advantage, weight = self.targets(train_state, batch)
+        data, carry = self._data(train_state, batch, value, advantage, weight)
+        metrics = {"loss/explained_variance": _explained_variance(value, value + advantage, weight)}
+        if self.popart:
+            train_state, data = self._renormalise(train_state, data)
+        train_state, learning = self._learn(train_state, data, carry, batch.progress, key)
+        return train_state, {**metrics, **learning}
+
+    # Targets
+
+    def targets(self, train_state: TrainState, batch: Rollout) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Values, advantages and weights, float32 `[T, N]` or `[T, N, A]`, in the units of the reward."""
+        inputs, timestep, value = batch.inputs, batch.timestep, batch.extras["value"]
+
+        def wide(x):
+            return x if x.ndim == value.ndim else jnp.broadcast_to(x[..., None], value.shape)
+
+        valid, terminated = wide(inputs.valid), wide(timestep.terminated)
+        if inputs.alive is not None:
+            valid &= inputs.alive
+            terminated |= ~timestep.alive & ~wide(timestep.truncated)
+        truncated = wide(timestep.truncated) & ~terminated
+        last_value = self._last_value(train_state, batch)
+        next_value = jnp.concatenate([value[1:], last_value[None]])
+        # The next row of a truncated slot shows another episode: its value comes from the true successor.
+        next_value = jnp.where(terminated, 0.0, self._truncated_values(train_state, batch, truncated & valid, next_value))
+        discount = self.discount ** wide(timestep.duration).astype(jnp.float32)
+        reward = wide(timestep.reward)
+        advantage = gae(reward, value, next_value, discount, terminated | truncated, valid, self.gae_lambda)
+        return value, advantage, valid.astype(jnp.float32)
+
+    def _last_value(self, train_state: TrainState, batch: Rollout) -> jax.Array:
+        network = self._network(train_state)
+        rows = _Rows(batch.last, network.agent_types)
+        features, _ = network.features(rows.observation, rows.flat(batch.last_carry), rows.is_first, rows.agent_type)
+        return rows.unflat(self._value(train_state, network, features, rows.task))
+
+    def _truncated_values(self, train_state: TrainState, batch: Rollout, where: jax.Array, otherwise: jax.Array) -> jax.Array:
+        """`otherwise` with the rows `where` (bool[T, N, ...]) replaced by the values of their true successors.
+
+        Truncations are few: their rows are gathered in blocks of a static size, as many blocks as there are rows for. Exact always,
+        nothing is computed without truncations.
+        """
+        network = self._network(train_state)
+        shape, total = where.shape, where.size
+        block = min(total, max(16, total // 32))
+        lead = len(shape)
+
+        def flat(x):
+            return x.reshape(total, *x.shape[lead:])
+
+        observation, carry = jax.tree.map(flat, (batch.timestep.observation, batch.extras["carry"]))
+        task = flat(jnp.broadcast_to(batch.inputs.task.reshape(*batch.inputs.task.shape, *(1,) * (lead - 2)), shape))
+        kinds = jnp.tile(jnp.asarray(network.agent_types, jnp.int32), total // shape[-1]) if network.agent_types else None
+
+        def values_of(rows):
+            seen, memory, tasks, types = jax.tree.map(lambda x: x[rows], (observation, carry, task, kinds))
+            features, _ = network.features(seen, memory, jnp.zeros(block, bool), types)
+            return self._value(train_state, network, features, tasks)
+
+        def more(state):
+            return state[0].any()
+
+        def body(state):
+            left, values = state
+            rows = jnp.nonzero(left, size=block, fill_value=total)[0]
+            values = values.at[rows].set(values_of(jnp.minimum(rows, total - 1)), mode="drop")
+            return left.at[rows].set(False, mode="drop"), values
+
+        return jax.lax.while_loop(more, body, (flat(where), flat(otherwise)))[1].reshape(shape)
+
+    def _data(self, train_state: TrainState, batch: Rollout, value, advantage, weight) -> tuple[Data, Any]:
+        """The loss's data, and the carry of each sequence (recurrent)."""
+        inputs, recurrent = batch.inputs, self.recurrent != "none"
+        types = self._network(train_state).agent_types
+        shape = value.shape
+
+        def wide(x):
+            return x if x.ndim == len(shape) else jnp.broadcast_to(x[..., None], shape)
+
+        data = Data(
+            observation=inputs.observation,
+            action_mask=inputs.action_mask,
+            is_first=wide(inputs.is_first),
+            task=wide(inputs.task),
+            agent_type=jnp.broadcast_to(jnp.asarray(types, jnp.int32), shape) if types else None,
+            weight=weight,
+            raw=batch.extras["raw"],
+            log_prob=batch.extras["log_prob"],
+            value=value,
+            advantage=advantage,
+            target=value + advantage,
+        )
+        keep = 1 if recurrent else 0
+        rows = shape[:keep] + (-1,)
+        data = jax.tree.map(lambda x: x.reshape(*rows, *x.shape[len(shape) :]), data)
+        carry = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) - 1 :]), batch.carry)
+        return data, carry
+
+    def _renormalise(self, train_state: TrainState, data: Data) -> tuple[TrainState, Data]:
+        """PopArt: new moments from this rollout's targets, value head rescaled; values, targets and advantages in the new units."""
+        old = train_state.statistics["popart"]
+        flat = (data.target.reshape(-1), data.task.reshape(-1), data.weight.reshape(-1))
+        new = old.update(*flat, self.popart_step)
+        params = dict(train_state.params)
+        head = dict(params["value_head"])
+        head["kernel"], head["bias"] = old.preserve(new, head["kernel"], head["bias"])
+        params["value_head"] = head
+        data = Data(
+            **{
+                **vars(data),
+                "value": new.normalise(data.value, data.task),
+                "target": new.normalise(data.target, data.task),
+                "advantage": data.advantage / new.scale[data.task],
+            }
+        )
+        return train_state.replace(params=params, statistics={"popart": new}), data
+
+    # Learning
+
+    def _learn(
+        self, train_state: TrainState, data: Data, carry: Any, progress: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        recurrent = self.recurrent != "none"
+        axis = 1 if recurrent else 0
+        rows = data.weight.shape[axis]
+        size = rows // self.minibatches
+        if size < 1:
+            unit = "sequences (slots times agents)" if recurrent else "rows"
+            raise ValueError(f"minibatches={self.minibatches} is more than the {rows} {unit} of a rollout")
+        rate = self.learning_rate * (1.0 - progress) if self.anneal else jnp.float32(self.learning_rate)
+
+        def minibatch(state, index):
+            params, optimizer = state
+            part = jax.tree.map(lambda x: jnp.take(x, index, axis=axis, mode="clip"), data)
+            memory = jax.tree.map(lambda x: x[index], carry)
+            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, train_state.graphdef, part, memory)
+            metrics["grad/norm"] = optax.global_norm(grads)
+            updates, optimizer = self._optimizer.update(grads, optimizer, params)
+            params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+            return (params, optimizer), metrics
+
+        def epoch(state, key):
+            # With a remainder, another random set of rows sits out in each epoch.
+            order = jax.random.permutation(key, rows)[: size * self.minibatches]
+            return jax.lax.scan(minibatch, state, order.reshape(self.minibatches, size))
+
+        state = (train_state.params, train_state.optimizer)
+        (params, optimizer), metrics = jax.lax.scan(epoch, state, jax.random.split(key, self.epochs))
+        return train_state.replace(params=params, optimizer=optimizer), jax.tree.map(jnp.mean, metrics)
+
+    def loss(self, params: Any, graphdef: Any, data: Data, carry: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Clipped surrogate + value loss - entropy bonus, over a minibatch."""
+        network = nnx.merge(graphdef, params)
+        if self.recurrent == "none":
+            features, _ = network.features(data.observation, carry, data.is_first, data.agent_type)
+        else:
+            features = network.sequence(data.observation, carry, data.is_first, data.agent_type)
+            data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
+        weight = data.weight
+        total = jnp.maximum(weight.sum(), 1.0)
+
+        def mean(x):
+            return (weight * x).sum() / total
+
+        advantage = data.advantage
+        if self.normalise_advantages:
+            centred = advantage - mean(advantage)
+            advantage = centred / (jnp.sqrt(mean(centred**2)) + 1e-8)
+        outputs = network.policy(features, data.task)
+        log_prob, entropy = network.distribution.log_prob_and_entropy(outputs, data.action_mask, data.raw)
+        log_ratio = jnp.where(weight > 0, log_prob - data.log_prob, 0.0)
+        ratio = jnp.exp(log_ratio)
+        clipped = jnp.clip(ratio, 1 - self.clip, 1 + self.clip)
+        policy_loss = -mean(jnp.minimum(ratio * advantage, clipped * advantage))
+
+        value = network.value(features, data.task)
+        error = (value - data.target) ** 2
+        if self.value_clip > 0:
+            near = data.value + jnp.clip(value - data.value, -self.value_clip, self.value_clip)
+            error = jnp.maximum(error, (near - data.target) ** 2)
+        value_loss = 0.5 * mean(error)
+        bonus = mean(entropy)
+        loss = policy_loss + self.value_coef * value_loss - self.entropy * bonus
+        metrics = {
+            "loss/total": loss,
+            "loss/policy": policy_loss,
+            "loss/value": value_loss,
+            "loss/entropy": bonus,
+            # Schulman's low-variance estimate of KL(old || new).
+            "loss/kl": mean(ratio - 1 - log_ratio),
+            "loss/clip_fraction": mean((jnp.abs(ratio - 1) > self.clip).astype(jnp.float32)),
+        }
+        return loss, jax.lax.stop_gradient(metrics)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        """Adam without its step size, which depends on the progress of the run."""
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+
+    @staticmethod
+    def _network(train_state: TrainState) -> ActorCritic:
+        return nnx.merge(train_state.graphdef, train_state.params)
+
+    def _value(self, train_state: TrainState, network: ActorCritic, features: Any, task: jax.Array) -> jax.Array:
+        """Values in the units of the reward."""
+        value = network.value(features, task)
+        return train_state.statistics["popart"].denormalise(value, task) if self.popart else value
+
+
+class _Rows:
+    """An `ActInput` as rows `[B, ...]`: slots, or slots times agents (agents fastest)."""
+
+    def __init__(self, inputs: ActInput, agent_types: tuple[int, ...]):
+        self.shape = inputs.task.shape if inputs.alive is None else inputs.alive.shape
+        several = len(self.shape) > 1
+
+        def wide(x):
+            return (jnp.broadcast_to(x[:, None], self.shape) if several else x).reshape(-1)
+
+        self.observation, self.action_mask = self.flat((inputs.observation, inputs.action_mask))
+        self.is_first, self.task = wide(inputs.is_first), wide(inputs.task)
+        self.agent_type = jnp.tile(jnp.asarray(agent_types, jnp.int32), self.shape[0]) if agent_types else None
+
+    def flat(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(self.shape) :]), tree)
+
+    def unflat(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(*self.shape, *x.shape[1:]), tree)
+
+
+def _explained_variance(value: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+    """1 - Var(target - value) / Var(target), over data."""
+    total = jnp.maximum(weight.sum(), 1.0)
+
+    def variance(x):
+        centred = x - (weight * x).sum() / total
+        return (weight * centred**2).sum() / total
+
+    return 1.0 - variance(target - value) / jnp.maximum(variance(target), 1e-8)

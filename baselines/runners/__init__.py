@@ -1,0 +1,1 @@
+"""Training loops: each owns one PyTree and advances it by one compiled chunk per call."""
