@@ -193,7 +193,7 @@ def evaluate(
     numbers = np.tile(np.arange(episodes, dtype=np.int32), len(names))
     autoreset: AutoReset = AutoReset(env, stagger=False)
     shared = jax.tree.map(jnp.asarray, env.shared_params())
-    base = jax.random.fold_in(split_key(jax.random.key(seed), env.split), _PROTOCOL_KEY)
+    base = _base_key(env, seed)
 
     start = jax.eval_shape(partial(_start, autoreset), base, shared, ids[:1], tags[:1], numbers[:1])
     known = (*FIELDS, *start[1])
@@ -210,6 +210,19 @@ def evaluate(
     kept = (*FIELDS, "score", "illegal_actions")
     table = {name: {k: columns[k][i * episodes : (i + 1) * episodes] for k in kept} for i, name in enumerate(names)}
     return Evaluation(env.split, seed, episodes, score, direction, table)
+
+
+def _base_key(env: FunctionalEnv, seed: int) -> jax.Array:
+    return jax.random.fold_in(split_key(jax.random.key(seed), env.split), _PROTOCOL_KEY)
+
+
+def first_slots(autoreset: AutoReset, seed: int, tasks: Sequence[str], numbers: Sequence[int]) -> Slots:
+    """Slots at the start of the protocol's episodes `numbers` of `tasks` (equally long), without what they share: what `evaluate`
+    runs, for those who want to watch."""
+    ids = np.asarray([autoreset.env.suite.index(task) for task in tasks], np.int32)
+    tags = np.asarray([zlib.crc32(task.encode()) for task in tasks], np.uint32)
+    shared = jax.tree.map(jnp.asarray, autoreset.env.shared_params())
+    return _start_program(autoreset, _base_key(autoreset.env, seed), shared, ids, tags, np.asarray(numbers, np.int32))[0]
 
 
 def _batch(autoreset: AutoReset, policy: Policy, base, shared, ids, tags, numbers) -> dict[str, np.ndarray]:
@@ -259,11 +272,25 @@ def _start(autoreset: AutoReset, base, shared, ids, tags, numbers) -> tuple[Slot
     return slots, dict(first.metrics)
 
 
-def _memory(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy | None, slots: Slots, shared: Any = ()) -> Any:
+def first_memory(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy | None, slots: Slots) -> Any:
+    """Memory of the policy (exactly one of the two) at the start of the episodes of N slots."""
     if agent is not None:
         return agent.memory(slots.task.shape[0], autoreset.env.num_agents)
     assert reference is not None
     return jax.vmap(reference.init, in_axes=(params_axes(),))(Params(autoreset.env.shared_params(), slots.rows))
+
+
+def choose(reference: Reference | None, agent: AgentPolicy | None, slots: Slots, memory: Any) -> tuple[ActInput, Any, Any]:
+    """What the policy (exactly one of the two) sees and does: input, actions and new memory of N slots (with `shared` in place)."""
+    inputs = ActInput(slots.observation, slots.action_mask, slots.is_first, slots.task, ~slots.done, slots.alive)
+    keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, 2), slots.clock))(slots.key)
+    if agent is not None:
+        action, memory = agent.act(keys, inputs, memory)
+    else:
+        assert reference is not None
+        act = jax.vmap(reference.act, in_axes=(0, 0, params_axes(), 0))
+        action, memory = act(keys, slots.state, slots.params, memory)
+    return inputs, action, memory
 
 
 def _block(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy | None, shared: Any, state: Any) -> tuple[Any, jax.Array]:
@@ -272,14 +299,7 @@ def _block(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy
     def body(state, _):
         slots, memory, running, outcome = state
         slots = slots.replace(shared=shared)
-        inputs = ActInput(slots.observation, slots.action_mask, slots.is_first, slots.task, ~slots.done, slots.alive)
-        keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, 2), slots.clock))(slots.key)
-        if agent is not None:
-            action, memory = agent.act(keys, inputs, memory)
-        else:
-            assert reference is not None
-            act = jax.vmap(reference.act, in_axes=(0, 0, params_axes(), 0))
-            action, memory = act(keys, slots.state, slots.params, memory)
+        inputs, action, memory = choose(reference, agent, slots, memory)
         slots, timestep = autoreset.step(slots, action)
         running, ended = running.step(inputs, timestep)
         now = {**timestep.metrics, **{name: ended.values[:, i] for i, name in enumerate(FIELDS)}}
@@ -303,7 +323,7 @@ def _outcome_names(autoreset: AutoReset, slots: Slots) -> tuple[str, ...]:
 
 
 _start_program = jax.jit(_start, static_argnums=0)
-_memory_program = jax.jit(_memory, static_argnums=(0, 1))
+_memory_program = jax.jit(first_memory, static_argnums=(0, 1))
 _block_program = jax.jit(_block, static_argnums=(0, 1), donate_argnums=4)
 
 

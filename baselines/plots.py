@@ -1,0 +1,198 @@
+"""Figures of a run and of several runs compared. Drawn without a display; the same data give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C8C8C")
+STYLE = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#c4c9d0",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": "#4a5560",
+    "grid.color": "#e6e9ed",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#6b7683",
+    "ytick.color": "#6b7683",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "font.size": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "taskloom",
+}
+MOST_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of several seeds on one x axis: `x: float64[n]`, `y: float64[seeds, n]`."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.y.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: `curves` by label; `bounded` pins the y axis to [0, 1]."""
+
+    title: str
+    curves: Mapping[str, Curve]
+    bounded: bool = False
+    marks: bool = False
+
+
+def curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve | None:
+    """The curve of one metric from the lines of `metrics.jsonl`; None if fewer than two points hold it.
+
+    Seeds may have logged at different env steps: all are put on the points of the first one, up to where the shortest ends.
+    """
+    seeds: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        if key in row and row[key] is not None and np.isfinite(row[key]):
+            seeds.setdefault(int(row.get("seed", 0)), []).append((float(row["env_steps"]), float(row[key])))
+    if not seeds or max(len(points) for points in seeds.values()) < 2:
+        return None
+    lines = [np.array(sorted(points)).T for _, points in sorted(seeds.items())]
+    end = min(line[0, -1] for line in lines)
+    grid = lines[0][0]
+    grid = grid[grid <= end] if (grid <= end).any() else np.array([end])
+    values = np.stack([np.interp(grid, line[0], line[1]) for line in lines])
+    if grid.size > MOST_POINTS:  # means over equal stretches: no peak is invented or lost from the mean
+        parts = np.array_split(np.arange(grid.size), MOST_POINTS)
+        grid = np.array([grid[part].mean() for part in parts])
+        values = np.stack([values[:, part].mean(axis=1) for part in parts], axis=1)
+    return Curve(grid, values)
+
+
+def draw(panels: Sequence[Panel], columns: int = 3) -> Any:
+    """A matplotlib figure with one pair of axes per panel; thin bands are the range over seeds."""
+    figure, axes = _figure(len(panels), columns)
+    for ax, panel in zip(axes, panels, strict=False):
+        _curves(ax, panel)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    return figure
+
+
+def _figure(count: int, columns: int) -> tuple[Any, list[Any]]:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.0 * columns, 2.7 * rows), dpi=110, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+    return figure, axes
+
+
+def _curves(ax: Any, panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    for color, (label, line) in zip(_colors(), panel.curves.items(), strict=False):
+        ax.plot(line.x, line.mean, color=color, label=label, marker="o" if panel.marks or line.x.size < 3 else None, markersize=3)
+        if line.y.shape[0] > 1:
+            ax.fill_between(line.x, line.y.min(axis=0), line.y.max(axis=0), color=color, alpha=0.18, linewidth=0)
+    ax.set_title(panel.title)
+    ax.set_xlabel("env steps")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    if panel.bounded:
+        ax.set_ylim(-0.03, 1.03)
+    else:
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    if len(panel.curves) > 1:
+        ax.legend(loc="best")
+
+
+def _colors():
+    while True:
+        yield from COLORS
+
+
+def heatmap(x: np.ndarray, values: np.ndarray, names: Sequence[str], title: str) -> Any:
+    """When each task was learned: `values: float[tasks, n]` in [0, 1] over env steps `x`."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(8.0, 1.1 + 0.2 * len(names)), dpi=110, layout="constrained")
+        FigureCanvasAgg(figure)
+        ax = figure.subplots()
+        mesh = ax.imshow(
+            values, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest", extent=(x[0], x[-1], len(names) - 0.5, -0.5)
+        )
+        ax.set_yticks(range(len(names)), names, fontsize=7)
+        ax.set_title(title)
+        ax.set_xlabel("env steps")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        figure.colorbar(mesh, ax=ax, shrink=0.8, pad=0.01)
+    return figure
+
+
+def save_png(figure: Any, path: Path) -> None:
+    """Write a PNG; the last act is a rename, so that a half-written picture is never seen."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _style():
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+    temporary.replace(path)
+
+
+def svg(figure: Any, prefix: str) -> str:
+    """The figure as an `<svg>` element to put into a page; ids get `prefix`, so that several figures fit in one page."""
+    out = io.StringIO()
+    with _style():
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return re.sub(r">\s+<", "><", text)
+
+
+def _style() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def short(value: float) -> str:
+    """1234567 -> "1.2M"."""
+    size = abs(value)
+    if 1e6 <= size < 1e9:
+        return f"{value / 1e6:.3g}M"
+    if size >= 1e9:
+        return f"{value / 1e9:.3g}B"
+    if size >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    return f"{value:.4g}"
