@@ -142,7 +142,8 @@ class CheckpointFolder:
             wanted = [which] if which in known else []
         if not wanted:
             legal = ["last"] * bool(known) + ["best"] * (self.best() is not None) + [str(u) for u in known]
-            raise CheckpointError(f"checkpoint={which} does not exist in {self.root / 'model'}; legal: {', '.join(legal) or 'there are none'}")
+            there = ", ".join(legal) or "there are none"
+            raise CheckpointError(f"checkpoint={which} does not exist in {self.root / 'model'}; legal: {there}")
         for update in wanted:
             manifest = self._usable("model", int(update))
             if manifest is not None:
@@ -230,8 +231,7 @@ class CheckpointFolder:
             _flush(temporary)
             if final.exists():  # an update is only written again after its checkpoint was refused
                 shutil.rmtree(final)
-            os.rename(temporary, final)
-            _flush(folder)
+            _publish(temporary, final)
             self._refused.discard(final)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -253,6 +253,8 @@ class CheckpointFolder:
 def verify(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder whose every file is present and unchanged; else CheckpointError that says what is wrong."""
     manifest = folder / "manifest.json"
+    if folder.is_symlink() or manifest.is_symlink():
+        raise CheckpointError("it is a link")
     try:
         content = json.loads(manifest.read_text())
     except FileNotFoundError as error:
@@ -393,6 +395,12 @@ def _digest(path: Path) -> str:
 def _checksum(content: Mapping[str, Any]) -> str:
     body = {k: v for k, v in content.items() if k != "checksum"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """The last act of a write: from here on the checkpoint exists."""
+    os.rename(temporary, final)
+    _flush(final.parent)
 
 
 def _flush(path: Path) -> None:

@@ -131,7 +131,8 @@ def _commit() -> str | None:
     if not (home / ".git").exists():
         return None
     try:
-        out = subprocess.run(["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10)
+        command = ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12"]
+        out = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
     return out.stdout.strip() or None

@@ -1,0 +1,533 @@
+"""Training from a config: `taskloom train` and `baselines.train`.
+
+A run is a folder. The host loop calls one compiled program per chunk and between chunks logs, evaluates, and saves; every cadence is a
+function of the absolute update, so a run that was interrupted and resumed is the run that was not. The same command resumes, a larger
+`total_steps` extends, and a finished run shows its table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from baselines import build, results
+from baselines.checkpoint import CheckpointError, CheckpointFolder, Manifest
+from baselines.config import (
+    ConfigError,
+    TrainConfig,
+    config_hash,
+    convert,
+    default_run_dir,
+    differing,
+    hashed_part,
+    to_dict,
+)
+from baselines.logging import MetricsLog, memory_bytes, read_metrics, versions, write_json
+from baselines.progress import RunProgress
+
+# A chunk is about this many env steps of one seed: seconds on a small CPU. It depends on the config alone, never on timing.
+CHUNK_STEPS = 65_536
+CHUNKS_PER_CHECKPOINT = 10
+EVALUATIONS_PER_RUN = 10
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot start or go on; the message says what to do."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived and everything is saved. Holds the signal's number."""
+
+    def __init__(self, number: int):
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder after `train`.
+
+    Attributes:
+        run_dir: the folder.
+        config: its config.
+        update, env_steps: how far it is (env steps per seed).
+        evaluation: content of the final `evaluations/<update>-test.json`.
+    """
+
+    run_dir: Path
+    config: TrainConfig
+    update: int
+    env_steps: int
+    evaluation: dict[str, Any]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of metrics.jsonl."""
+        return read_metrics(self.run_dir)
+
+    def policy(self, checkpoint: str | int = "last") -> Any:
+        """The trained policy: see `baselines.load`."""
+        from baselines.policy import load
+
+        return load(self.run_dir, checkpoint)
+
+
+def train(overrides: Sequence[str] = ()) -> Run:
+    """Train as `taskloom train` does: `train(["experiment=obtain_ppo", "total_steps=1e6"])`.
+
+    Raises ConfigError for a mistake in the overrides, KeyboardInterrupt when interrupted (everything is saved).
+    """
+    from baselines.cli import use_compile_cache
+    from baselines.compose import compose
+
+    config = compose("train", list(overrides))
+    use_compile_cache()
+    try:
+        return run(config)
+    except Interrupted as stop:
+        raise KeyboardInterrupt(str(stop)) from None
+
+
+def main(config: TrainConfig) -> int:
+    """The body of the verb `train`. Returns the exit code."""
+    from baselines.cli import print_json
+
+    try:
+        done = run(config)
+    except Interrupted as stop:
+        return 128 + stop.number
+    if config.json:
+        print_json({"run_dir": str(done.run_dir), "update": done.update, "env_steps": done.env_steps, **done.evaluation})
+    else:
+        results.show(done.evaluation, str(done.run_dir))
+    return 0
+
+
+def run(config: TrainConfig) -> Run:
+    """Train, resume, extend, or show: whatever the run folder says is next."""
+    if config.debug:
+        _debug()
+    run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
+    _check_folder(run_dir, config)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"run_dir={run_dir} cannot be created: {error.strerror}") from error
+    with _lock(run_dir):
+        finished = _finished(run_dir, config)
+        if finished is not None:
+            return finished
+        (run_dir / "DONE").unlink(missing_ok=True)
+        return _Loop(run_dir, dataclasses.replace(config, run_dir=str(run_dir))).run()
+
+
+def read_config(run_dir: str | Path) -> TrainConfig:
+    """The config of a run folder. Raises ConfigError if it is none."""
+    path = Path(run_dir) / "config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"run_dir={run_dir} is not a run folder: it has no config.yaml") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"run_dir={run_dir}: config.yaml cannot be read ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"run_dir={run_dir}: config.yaml is not a mapping of keys")
+    try:
+        return convert(TrainConfig, content)
+    except ConfigError as error:
+        raise ConfigError(f"run_dir={run_dir}: config.yaml: {error}") from error
+
+
+def make_runner(config: TrainConfig, env: Any, agent: Any, chunk_updates: int | None = None) -> Any:
+    """The runner of a config. `chunk_updates`: what the run was started with; None: the config's, or derived from it."""
+    from baselines.runners.online import OnlineRunner
+
+    probe = OnlineRunner(
+        env=env,
+        agent=agent,
+        num_envs=config.num_envs,
+        seeds=config.seeds,
+        chunk_updates=1,
+        pool=pool_of(config, env),
+        resample_tasks=config.resample_tasks,
+        total_updates=1,
+    )
+    wanted = math.ceil(config.total_steps / probe.steps_per_update)
+    chunk = chunk_updates or config.chunk_updates or max(1, min(wanted, round(CHUNK_STEPS / probe.steps_per_update)))
+    return dataclasses.replace(probe, chunk_updates=chunk, total_updates=math.ceil(wanted / chunk) * chunk)
+
+
+def pool_of(config: Any, env: Any) -> Any:
+    """The reset pool: what the config says, else what the environment asks for by an attribute `pool`, else none."""
+    from envs.core.autoreset import PoolConfig
+
+    if config.pool_entries is None:
+        asked = getattr(env, "pool", None)
+        return dataclasses.replace(asked, max_reuse=config.pool_reuse) if asked is not None else None
+    return PoolConfig(config.pool_entries, config.pool_reuse) if config.pool_entries else None
+
+
+def _debug() -> None:
+    import jax
+
+    jax.config.update("jax_debug_nans", True)
+    jax.config.update("jax_enable_checks", True)
+
+
+def _check_folder(run_dir: Path, config: TrainConfig) -> None:
+    """Refuse a folder that holds something else, or a run of another config."""
+    if not run_dir.exists():
+        return
+    if not run_dir.is_dir():
+        raise ConfigError(f"run_dir={run_dir} is a file, expected a folder")
+    if not (run_dir / "config.yaml").exists():
+        content = sorted(p.name for p in run_dir.iterdir() if not p.name.startswith("."))
+        if content:
+            raise ConfigError(f"run_dir={run_dir} exists and is no run folder (it holds {', '.join(content[:4])}); choose another one")
+        return
+    theirs = read_config(run_dir)
+    lines = differing(hashed_part(config), hashed_part(theirs))
+    if lines:
+        raise ConfigError(f"run_dir={run_dir} belongs to another config; different keys:\n  " + "\n  ".join(lines))
+
+
+@contextlib.contextmanager
+def _lock(run_dir: Path) -> Iterator[None]:
+    """One writer per run folder. The kernel releases the lock when the process ends, however it ends."""
+    try:
+        handle = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise TrainingError(f"run_dir={run_dir} cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(f"run_dir={run_dir}: another process is training in this folder") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _finished(run_dir: Path, config: TrainConfig) -> Run | None:
+    """The run, if its DONE covers what is asked for."""
+    try:
+        done = json.loads((run_dir / "DONE").read_text())
+        evaluation = json.loads((run_dir / "evaluations" / f"{done['update']}-test.json").read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if done["env_steps"] < config.total_steps or done["episodes"] != config.episodes:
+        return None
+    return Run(run_dir, read_config(run_dir), done["update"], done["env_steps"], evaluation)
+
+
+class _Loop:
+    """The host loop of one run."""
+
+    def __init__(self, run_dir: Path, config: TrainConfig):
+        self.run_dir, self.config = run_dir, config
+        self.early: list[str] = []
+        self.progress: RunProgress | None = None
+        self.folder = CheckpointFolder(run_dir, config_hash(config), self._note, config.keep_models)
+        self.stop: int | None = None
+        self.in_chunk = False
+        self.update, self.env_steps, self.wall, self.saved_at = 0, 0, 0.0, -1
+        self.best: float | None = None
+        self.position = 0
+        self.logged_not_finite = False
+
+    def _note(self, text: str) -> None:
+        if self.progress is None:
+            self.early.append(text)
+        else:
+            self.progress.note(text)
+
+    def run(self) -> Run:
+        config = self.config
+        env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
+        self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs)  # type: ignore[arg-type]
+        agent = build.make_agent(config.agent)
+        self.row = results.catalog_row(config.env)  # type: ignore[arg-type]
+        self.folder.clean()
+        try:
+            manifest = self.folder.latest()
+        except CheckpointError:
+            self._flush_notes()
+            raise
+        chunk = int(manifest.metadata["chunk_updates"]) if manifest is not None else None
+        self.runner = make_runner(config, env, agent, chunk)
+        self._write_config()
+        state = self._start(manifest)
+        log = MetricsLog(self.run_dir, self.position, self.env_steps, config.tensorboard)
+        if log.lost:
+            self._note(f"metrics.jsonl has lost {log.lost} bytes that the checkpoint of update {self.update} knows of")
+        self.progress = RunProgress(config.total_steps, min(self.env_steps, config.total_steps))
+        self._flush_notes()
+        self._note(f"run folder {self.run_dir}" + (f", resumed at update {self.update} ({self.env_steps} env steps)" if self.update else ""))
+        try:
+            with _signals(self):
+                state = self._train(state, log)
+                model = self.runner.model(state)
+                del state
+                return self._finish(model)
+        except Interrupted:
+            self._note(f"stopped and saved at update {self.update}; the same command resumes: {resume_command(config)}")
+            raise
+        finally:
+            log.close()
+            self.progress.close()
+
+    def _flush_notes(self) -> None:
+        from rich.console import Console
+
+        show = self.progress.note if self.progress is not None else Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
+        for text in self.early:
+            show(text)
+        self.early = []
+
+    def _write_config(self) -> None:
+        try:
+            text = yaml.safe_dump({**to_dict(self.config), "run_dir": None, "json": False}, sort_keys=False)
+            temporary = self.run_dir / ".config.yaml.tmp"
+            temporary.write_text(text)
+            os.replace(temporary, self.run_dir / "config.yaml")
+            write_json(self.run_dir / "versions.json", versions())
+            (self.run_dir / "evaluations").mkdir(exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"run_dir={self.run_dir} cannot be written: {error.strerror}") from error
+
+    def _start(self, manifest: Manifest | None) -> Any:
+        if manifest is None:
+            return self.runner.init()
+        loaded = self.folder.load_resume(self.runner.abstract_resume())
+        assert loaded is not None
+        tree, manifest = loaded
+        data = manifest.metadata
+        if int(data["chunk_updates"]) != self.runner.chunk_updates:
+            raise CheckpointError(f"checkpoint of update {manifest.update} has another chunk_updates than the one before it")
+        self.update = self.saved_at = manifest.update
+        self.env_steps, self.wall = int(data["env_steps"]), float(data["wall_s"])
+        self.best, self.position = data["best"], int(data["metrics_bytes"])
+        self.folder.drop_newer(self.update)
+        return self.runner.restore(tree)
+
+    def _done(self) -> bool:
+        return self.update >= self.runner.total_updates or self.env_steps >= self.config.total_steps
+
+    def _train(self, state: Any, log: MetricsLog) -> Any:
+        config, runner = self.config, self.runner
+        assert self.progress is not None
+        clock = _CompileClock()
+        eval_every = config.eval_every if config.eval_every is not None else max(1, runner.total_updates // EVALUATIONS_PER_RUN)
+        save_every = config.checkpoint_every or CHUNKS_PER_CHECKPOINT * runner.chunk_updates
+        while not self._done():
+            started = time.monotonic()
+            self.in_chunk = True
+            try:
+                state, metrics = runner.train_chunk(state)
+            except FloatingPointError as error:
+                raise TrainingError(
+                    f"not a number inside updates {self.update + 1} to {self.update + runner.chunk_updates}: {str(error).splitlines()[0]}"
+                ) from error
+            before = self.update
+            self.update += runner.chunk_updates
+            seconds = time.monotonic() - started
+            compiled = clock.take()
+            rows = self._rows(metrics, seconds, min(compiled, seconds))
+            self._check_finite(state, rows)
+            evaluated = False
+            if eval_every and self.update // eval_every > before // eval_every and not self._done():
+                evaluated = self._evaluate(state, rows)
+            log.write(rows)
+            self._show(rows)
+            self.in_chunk = False
+            due = self.update // save_every > before // save_every
+            if evaluated or due or self._done() or self.stop is not None:
+                self._save(state, log, evaluated)
+            if self.stop is not None and not self._done():
+                raise Interrupted(self.stop)
+        if self.saved_at != self.update:
+            self._save(state, log, False)
+        if self.stop is not None:
+            raise Interrupted(self.stop)
+        return state
+
+    def _rows(self, metrics: dict[str, Any], seconds: float, compiled: float) -> list[dict[str, Any]]:
+        """One row per seed."""
+        runner, seeds = self.runner, self.config.seeds
+        self.wall += seconds
+        running = max(seconds - compiled, 1e-9)
+        before = self.env_steps
+        steps = np.asarray(metrics.get("env_steps", np.full(len(seeds), self.update * runner.steps_per_update)))
+        self.env_steps = int(steps.min())
+        rate = float(self.env_steps - before) * len(seeds) / running
+        decisions = runner.chunk_updates * runner.steps_per_update * len(seeds) / running
+        left = max(0, self.config.total_steps - self.env_steps) * len(seeds) / max(rate, 1e-9)
+        rows = []
+        for index, seed in enumerate(seeds):
+            row: dict[str, Any] = {"env_steps": int(steps[index]), "updates": self.update, "wall_s": self.wall, "seed": seed}
+            for name in sorted(metrics):
+                if name not in row:
+                    row[name] = np.asarray(metrics[name])[index]
+            row |= {
+                "time/env_steps_per_s": rate,
+                "time/decisions_per_s": decisions,
+                "time/updates_per_s": runner.chunk_updates / running,
+                "time/compile_s": compiled,
+                "time/eta_s": left,
+                "device/memory_bytes": memory_bytes(),
+            }
+            rows.append(row)
+        return rows
+
+    def _check_finite(self, state: Any, rows: list[dict[str, Any]]) -> None:
+        bad = sorted({k for row in rows for k, v in row.items() if k.startswith(("loss/", "grad/")) and not np.isfinite(v)})
+        if bad and not self.logged_not_finite:
+            self.logged_not_finite = True
+            self._note(f"warning: {', '.join(bad)} not finite at update {self.update}; debug=true finds where")
+        if self.config.debug:
+            import jax
+
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.runner.model(state)):
+                if np.issubdtype(leaf.dtype, np.floating) and not bool(np.isfinite(np.asarray(leaf, np.float32)).all()):
+                    raise TrainingError(f"parameter {jax.tree_util.keystr(path)} is not finite after update {self.update}")
+
+    def _evaluate(self, state: Any, rows: list[dict[str, Any]]) -> bool:
+        """A short evaluation on split test, into the rows. Returns whether it is the best so far."""
+        assert self.progress is not None
+        self.progress.state("evaluating")
+        model = self.runner.model(state)
+        scores = []
+        for index, row in enumerate(rows):
+            evaluation = results.evaluate_policy(self.test_env, self.runner.policy(model, index), self.config.eval_episodes)
+            row |= results.metric_rows(evaluation, "test")
+            scores.append(results.overall(evaluation, self.row.score))
+        score = float(np.mean(scores))
+        better = self.best is None or (score > self.best if self.row.direction == "max" else score < self.best)
+        if better:
+            self.best = score
+        return better
+
+    def _show(self, rows: list[dict[str, Any]]) -> None:
+        assert self.progress is not None
+        success = [row["train/success_at_end"] for row in rows if "train/success_at_end" in row and np.isfinite(row["train/success_at_end"])]
+        rate = float(rows[0]["time/env_steps_per_s"])
+        mean = float(np.mean(success)) if success else None
+        self.progress.update(self.env_steps, rate, mean, int(rows[0]["device/memory_bytes"]), seeds=len(rows))
+
+    def _save(self, state: Any, log: MetricsLog, best: bool) -> None:
+        assert self.progress is not None
+        self.progress.state("saving")
+        self.position = log.position()
+        metadata = {
+            "config_hash": config_hash(self.config),
+            "env": [self.config.env] if isinstance(self.config.env, str) else list(self.config.env or ()),
+            "spec": results.describe_spec(self.runner.env.spec),
+            "agent": self.config.agent.name,
+            "seeds": list(self.config.seeds),
+            "chunk_updates": self.runner.chunk_updates,
+            "total_updates": self.runner.total_updates,
+            "env_steps": self.env_steps,
+            "wall_s": self.wall,
+            "metrics_bytes": self.position,
+            "best": self.best,
+        }
+        self.folder.save(self.update, self.runner.model(state), self.runner.resume(state), metadata)
+        self.saved_at = self.update
+        if best:
+            self.folder.mark_best(self.update)
+
+    def _finish(self, model: Any) -> Run:
+        """Final evaluation, table, pictures, and DONE as the last act."""
+        config, progress = self.config, self.progress
+        assert progress is not None
+        progress.state("evaluating")
+        self._note(f"final evaluation: {config.episodes} episodes per task on split test")
+        policies = {seed: self.runner.policy(model, index) for index, seed in enumerate(config.seeds)}
+        content = results.evaluate_run(self.run_dir, self.test_env, policies, config, self.update, "test", config.episodes, self._note)
+        if config.video:
+            progress.state("recording")
+            self._draw("video.mp4", lambda: results.record(self.test_env, next(iter(policies.values())), self.run_dir / "video.mp4"))
+        if config.report:
+            progress.state("drawing")
+            self._draw("report.html", lambda: results.draw_report(self.run_dir))
+        write_json(
+            self.run_dir / "DONE",
+            {"update": self.update, "env_steps": self.env_steps, "total_steps": config.total_steps, "episodes": config.episodes},
+        )
+        return Run(self.run_dir, config, self.update, self.env_steps, content)
+
+    def _draw(self, name: str, draw: Any) -> None:
+        # A picture that fails must not lose a run: the figures are on the disk already.
+        try:
+            draw()
+        except Exception as error:
+            self._note(f"warning: {name} could not be made ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+
+
+class _CompileClock:
+    """Seconds that XLA spent on compiling since the last `take`."""
+
+    def __init__(self) -> None:
+        import jax
+
+        self.seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            self.seconds += seconds
+
+    def take(self) -> float:
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
+@contextlib.contextmanager
+def _signals(loop: _Loop) -> Iterator[None]:
+    """SIGINT and SIGTERM let the chunk finish; the second one, or one outside training, stops at once (the last checkpoint stays)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: Any) -> None:
+        if loop.stop is not None or not loop.in_chunk and loop._done():
+            raise Interrupted(number)
+        loop.stop = number
+        loop._note("finishing this chunk, then saving; once more to stop at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def resume_command(config: TrainConfig) -> str:
+    """What to type to go on."""
+    import shlex
+    import sys
+
+    words = sys.argv[1:]
+    if words[:1] == ["train"]:
+        return "taskloom " + " ".join(shlex.quote(word) for word in words)
+    return f"taskloom train run_dir={config.run_dir} (and the keys of its config.yaml)"
+
+
+def free_bytes(path: Path) -> int:
+    """Room on the disk that holds a folder."""
+    return shutil.disk_usage(path).free
