@@ -265,15 +265,17 @@ class Options(FunctionalEnv):
 @dataclass(frozen=True)
 class PointState:
     position: jax.Array  # float32[2]
+    key: jax.Array  # key[], of the noise of this episode
 
 
 @dataclass(frozen=True)
 class Point(FunctionalEnv):
     """A point in [-1, 1]^2 that starts anywhere and moves by `speed` times the action (Box [-1, 1]^2); reward is minus the distance
-    to the origin; within `radius` of it the episode ends with success."""
+    to the origin; within `radius` of it the episode ends with success. `noise` is added to every move, drawn from a key in the state."""
 
     speed: float = 0.25
     radius: float = 0.1
+    noise: float = 0.0
     horizon: int | None = None
 
     @cached_property
@@ -299,11 +301,14 @@ class Point(FunctionalEnv):
         return TimeStep(state.position, reward, won, jnp.bool_(False), None, metrics(won))
 
     def reset(self, key, params):
-        state = PointState(jax.random.uniform(key, (2,), minval=-1, maxval=1))
+        k_place, k_noise = jax.random.split(key)
+        state = PointState(jax.random.uniform(k_place, (2,), minval=-1, maxval=1), k_noise)
         return state, self._timestep(state, started=True)
 
     def step(self, key, state, action, params):
-        state = PointState(jnp.clip(state.position + self.speed * jnp.clip(action, -1, 1), -1, 1))
+        k_now, k_later = jax.random.split(state.key)
+        move = self.speed * jnp.clip(action, -1, 1) + self.noise * jax.random.normal(k_now, (2,))
+        state = PointState(jnp.clip(state.position + move, -1, 1), k_later)
         return state, self._timestep(state)
 
 

@@ -195,8 +195,9 @@ class AutoReset(Generic[T]):
         keys = _episode_keys(slots.key[source], episode)
         if self.resample_tasks:
             legal = jnp.asarray(self.env.suite.splits[self.env.split])
-            draw = jax.vmap(lambda k: jax.random.randint(jax.random.fold_in(k, 1), (), 0, legal.shape[0]))
-            task = legal[draw(keys)]
+            # Not from the episode's key: the environment consumes that one.
+            draw = jax.vmap(lambda k: jax.random.randint(k, (), 0, legal.shape[0]))
+            task = legal[draw(_episode_keys(slots.key[source], episode, word=2))]
         rows = self.env.suite.take(task)
         pool = slots.pool
         if pool is None:
@@ -268,8 +269,8 @@ class AutoReset(Generic[T]):
         return Fresh(state, first.observation, first.action_mask, first.alive)
 
 
-def _episode_keys(keys: jax.Array, episode: jax.Array) -> jax.Array:
-    return jax.vmap(lambda k, e: jax.random.fold_in(jax.random.fold_in(k, 1), e))(keys, episode)
+def _episode_keys(keys: jax.Array, episode: jax.Array, word: int = 1) -> jax.Array:
+    return jax.vmap(lambda k, e: jax.random.fold_in(jax.random.fold_in(k, word), e))(keys, episode)
 
 
 def starting_tasks(num_tasks: int, num_slots: int) -> jax.Array:

@@ -196,14 +196,23 @@ def _output(timestep: TimeStep, task: jax.Array) -> Output:
 
 def _zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape, dtype))
-        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype), impl=jax.random.key_impl(jax.ShapeDtypeStruct(shape, dtype)))
+        impl = []  # known to a traced key only
+
+        def data_of(key):
+            impl.append(str(jax.random.key_impl(key)))
+            return jax.random.key_data(key)
+
+        data = jax.eval_shape(data_of, jax.ShapeDtypeStruct(shape, dtype))
+        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype), impl=impl[0])
     return jnp.zeros(shape, dtype)
 
 
 def bucket(count: int, most: int) -> int:
-    """The padded number of slots of a restart: a power of two, at least 4, at most `most`. Few sizes, few compilations."""
-    return min(most, max(_SMALLEST_BUCKET, 1 << (count - 1).bit_length()))
+    """The padded number of slots of a restart: 4, 16, 64, ..., at most `most`. Each size is a compilation, so there are few."""
+    size = _SMALLEST_BUCKET
+    while size < min(count, most):
+        size *= 4
+    return min(size, most)
 
 
 def seed_words(seed: int) -> np.ndarray:

@@ -278,10 +278,11 @@ class TimeLimit(Wrapper):
     def suite(self):
         suite = self.env.suite
         horizon = np.minimum(suite.horizons, self.limit).astype(np.int32)
-        return TaskSuite(suite.names, _with_horizon(suite.rows, horizon), suite.splits)
+        return TaskSuite(suite.names, with_horizon(suite.rows, horizon), suite.splits)
 
 
-def _with_horizon(rows: Any, horizon: np.ndarray) -> Any:
+def with_horizon(rows: Any, horizon: Any) -> Any:
+    """Task rows (or one row) with other horizons."""
     if isinstance(rows, Mapping):
         return {**rows, "horizon": horizon}
     return replace(rows, horizon=horizon) if dataclasses.is_dataclass(rows) else rows._replace(horizon=horizon)

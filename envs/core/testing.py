@@ -1,0 +1,559 @@
+"""Conformance checks for environments, ours and other people's.
+
+    from envs.core import testing
+    testing.check(MyEnv())            # AssertionError names the law that MyEnv breaks
+
+`LAWS` lists every law; each is one small function of a `Case`, which holds recorded episodes and compiled functions so that each is
+made once. `trajectory_hash` pins the behaviour of one version of an environment.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.core import oracles
+from envs.core.autoreset import AutoReset, PoolConfig
+from envs.core.functional import FunctionalEnv, Params, TimeStep, params_axes, random_action, split_key
+from envs.core.host import check_action_space
+from envs.core.oracles import assert_same
+from envs.core.specs import SPLITS, Ids, Image, Set, Tokens, Vector
+from envs.core.suites import row_horizon
+from envs.core.wrappers import TimeLimit, with_horizon
+
+RESERVED_METRICS = ("task", "duration", "action_mask", "final_obs", "final_info")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Random legal play of N slots for T steps: `first` is `[N]`, the rest `[T, N]`; `valid` is False after the end of an episode.
+
+    `states[t]` and `masks[t]` are those in which `actions[t]` was taken, `after[t]` the state it led to.
+    """
+
+    first: TimeStep
+    keys: jax.Array
+    states: Any
+    masks: Any
+    actions: jax.Array
+    after: Any
+    timesteps: TimeStep
+    valid: np.ndarray
+
+
+class Case:
+    """One environment under test.
+
+    Args:
+        env: the environment.
+        params: of every slot; None: slot i plays task i of the split, modulo their number.
+        slots, steps: size of the recorded play.
+    """
+
+    def __init__(self, env: FunctionalEnv, params: Params | None = None, slots: int = 4, steps: int = 24):
+        self.env, self.slots, self.steps = env, slots, steps
+        self._params = params
+
+    @cached_property
+    def params(self) -> Params:
+        """Shared parameters and task rows `[slots, ...]`."""
+        if self._params is not None:
+            return Params(self._params.shared, jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * self.slots), self._params.task))
+        legal = np.asarray(self.env.suite.splits[self.env.split])
+        rows = self.env.suite.take(legal[np.arange(self.slots) % legal.size])
+        return Params(self.env.shared_params(), rows)
+
+    @cached_property
+    def keys(self) -> jax.Array:
+        return jax.random.split(jax.random.key(7), self.slots)
+
+    def one(self, slot: int = 0) -> Params:
+        """Parameters of one slot."""
+        return Params(self.params.shared, pick(self.params.task, slot))
+
+    @cached_property
+    def reset(self):
+        return jax.jit(self.env.reset)
+
+    @cached_property
+    def step(self):
+        return jax.jit(self.env.step)
+
+    @cached_property
+    def start(self) -> tuple[Any, TimeStep]:
+        """State and first time step of slot 0."""
+        return self.reset(self.keys[0], self.one())
+
+    @cached_property
+    def play(self):
+        """Jitted: (keys, params) -> the first time step and the other parts of a `Record`."""
+        env, slots = self.env, self.slots
+
+        def play(keys, params):
+            def body(carry, key):
+                state, mask, over = carry
+                k_action, k_step = jax.random.split(key)
+                action = jax.vmap(lambda k, m: random_action(k, env, m))(jax.random.split(k_action, slots), mask)
+                keys = jax.random.split(k_step, slots)
+                after, timestep = jax.vmap(env.step, in_axes=(0, 0, 0, params_axes()))(keys, state, action, params)
+                return (after, timestep.action_mask, over | timestep.done), (keys, state, mask, action, after, timestep, ~over)
+
+            state, first = jax.vmap(env.reset, in_axes=(0, params_axes()))(keys, params)
+            start = (state, first.action_mask, jnp.zeros(slots, bool))
+            return first, jax.lax.scan(body, start, jax.random.split(jax.random.fold_in(keys[0], 1), self.steps))[1]
+
+        return jax.jit(play)
+
+    @cached_property
+    def record(self) -> Record:
+        first, (keys, states, masks, actions, after, timesteps, valid) = self.play(self.keys, self.params)
+        return Record(first, keys, states, masks, actions, after, timesteps, np.asarray(valid))
+
+    @cached_property
+    def seen(self) -> list[TimeStep]:
+        """Every time step that belongs to an episode, unbatched, as numpy; first ones first."""
+        record = jax.device_get((self.record.first, self.record.timesteps))
+        found = [pick(record[0], i) for i in range(self.slots)]
+        return found + [pick(record[1], place) for place in zip(*np.nonzero(self.record.valid), strict=True)]
+
+
+def pick(tree: Any, index: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def agents(env: FunctionalEnv) -> tuple[int, ...]:
+    """The agent axis: `(A,)`, or `()` for one agent."""
+    return (env.num_agents,) if env.num_agents > 1 else ()
+
+
+def choices(space: gym.Space) -> list[int]:
+    """Number of actions of each discrete choice; empty for boxes."""
+    if isinstance(space, gym.spaces.Discrete):
+        return [int(space.n)]
+    return [int(n) for n in space.nvec] if isinstance(space, gym.spaces.MultiDiscrete) else []
+
+
+def kinds_of(env: FunctionalEnv, observation: Any) -> list[tuple[str, Any, Any]]:
+    """(name, leaf, kind) of every leaf. Raises AssertionError where the structures differ."""
+    is_kind = lambda x: isinstance(x, Vector | Ids | Image | Set | Tokens)  # noqa: E731
+    kinds, structure = jax.tree.flatten(env.observation_kinds, is_leaf=is_kind)
+    assert structure == jax.tree.structure(observation), f"structure {structure} is not that of the observation"
+    leaves = jax.tree_util.tree_leaves_with_path(observation)
+    return [(jax.tree_util.keystr(path), leaf, kind) for (path, leaf), kind in zip(leaves, kinds, strict=True)]
+
+
+# ---- the laws -------------------------------------------------------------------------------------------------------------------------
+
+
+def hashable(case: Case) -> None:
+    env = case.env
+    twin = copy.deepcopy(env)
+    assert hash(env) == hash(twin) and env == twin, "a copy must be equal and have the same hash"
+    assert env == replace(env) and hash(env) == hash(replace(env)), "dataclasses.replace(env) must equal env"
+
+
+def pickles(case: Case) -> None:
+    assert pickle.loads(pickle.dumps(case.env)) == case.env, "a pickled copy must be equal"
+
+
+def rows(case: Case) -> None:
+    suite = case.env.suite
+    horizon = np.asarray(row_horizon(suite.rows))
+    assert horizon.dtype == np.int32, f"horizon has dtype {horizon.dtype}"
+    assert (horizon >= 1).all(), f"horizon {horizon.min()} of task {suite.names[int(horizon.argmin())]} is below 1"
+    for split in SPLITS:
+        ids = suite.splits[split]
+        assert ids.size and (ids >= 0).all() and (ids < len(suite)).all(), f"split {split} holds {ids} for {len(suite)} tasks"
+
+
+def spaces(case: Case) -> None:
+    env = case.env
+    check_action_space(env.action_space)
+    assert env.observation_space == env.observation_space and env.action_space == env.action_space, "spaces must be equal at each call"
+    for timestep in case.seen:
+        each = [timestep.observation] if not agents(env) else [pick(timestep.observation, a) for a in range(env.num_agents)]
+        for observation in each:
+            assert observation in env.observation_space, f"{observation} is not in {env.observation_space}"
+
+
+def dtypes(case: Case) -> None:
+    lead = agents(case.env)
+    for when, timestep in (("reset", pick(case.record.first, 0)), ("step", pick(case.record.timesteps, (0, 0)))):
+        wanted = {"reward": (np.float32, lead), "terminated": (np.bool_, lead), "truncated": (np.bool_, lead), "duration": (np.int32, ())}
+        for name, (dtype, shape) in wanted.items():
+            value = jnp.asarray(getattr(timestep, name))
+            assert value.dtype == dtype and value.shape == shape, (
+                f"{name} at {when} is {value.dtype}{value.shape}, not {dtype.__name__}{shape}"
+            )
+        if lead:
+            assert timestep.alive is not None and timestep.alive.dtype == bool and timestep.alive.shape == lead, f"alive must be bool{lead}"
+        else:
+            assert timestep.alive is None, "alive belongs to several agents"
+    first = jax.tree.map(lambda x: (x.shape[1:], x.dtype), case.record.first)
+    later = jax.tree.map(lambda x: (x.shape[2:], x.dtype), case.record.timesteps)
+    assert first == later, "reset and step must give the same structure, shapes and dtypes"
+
+
+def kinds(case: Case) -> None:
+    lead = agents(case.env)
+    for timestep in case.seen:
+        leaves = kinds_of(case.env, timestep.observation)
+        named = {name: leaf for name, leaf, _ in leaves}
+        for name, leaf, kind in leaves:
+            shape = leaf.shape[len(lead) :]
+            if isinstance(kind, Ids | Tokens):
+                assert leaf.dtype.kind in "iu", f"{name}: {kind} needs integers, got {leaf.dtype}"
+                assert leaf.min() >= 0 and leaf.max() < kind.vocab, f"{name}: values {leaf.min()} to {leaf.max()} outside {kind}"
+            if isinstance(kind, Tokens):
+                assert len(shape) == 1 and leaf.dtype == np.int32, f"{name}: Tokens are int32[length], got {leaf.dtype}{shape}"
+            if isinstance(kind, Image):
+                assert len(shape) == 3 and leaf.dtype == np.uint8, f"{name}: an Image is uint8[H, W, C], got {leaf.dtype}{shape}"
+            if isinstance(kind, Set):
+                mask = named.get(f"['{kind.mask}']")
+                assert mask is not None and mask.dtype == bool and mask.shape == leaf.shape[:-1], (
+                    f"{name}: Set(mask={kind.mask!r}) needs a leaf of that name, bool{leaf.shape[:-1]}"
+                )
+
+
+def episode_start(case: Case) -> None:
+    first = jax.device_get(case.record.first)
+    assert not (first.terminated.any() or first.truncated.any()), "an episode must not be over at reset"
+    assert not first.reward.any(), "the reward at reset must be 0"
+    assert first.alive is None or first.alive.all(), "every agent must be alive at reset"
+
+
+def finite(case: Case) -> None:
+    for timestep in case.seen:
+        for path, leaf in jax.tree_util.tree_leaves_with_path((timestep.observation, timestep.reward, dict(timestep.metrics))):
+            assert np.isfinite(leaf).all(), f"{jax.tree_util.keystr(path)} holds {leaf}"
+
+
+def metrics(case: Case) -> None:
+    first, later = case.record.first.metrics, case.record.timesteps.metrics
+    assert set(first) == set(later), f"keys at reset {sorted(first)} are not those at a step {sorted(later)}"
+    for name, dtype in (("success", np.float32), ("illegal_actions", np.int32)):
+        assert name in first, f"{name!r} is missing from {sorted(first)}"
+        assert first[name].dtype == dtype, f"{name!r} is {first[name].dtype}, not {dtype.__name__}"
+    for name, value in first.items():
+        assert value.ndim == 1, f"{name!r} must be a scalar"
+        assert name not in RESERVED_METRICS, f"{name!r} is a reserved name"
+    for timestep in case.seen:
+        assert timestep.metrics["success"] in (0, 1), f"success is {timestep.metrics['success']}, not 0 or 1"
+
+
+def duration(case: Case) -> None:
+    durations = np.asarray(case.record.timesteps.duration)[case.record.valid]
+    assert (durations >= 1).all(), f"a transition took {durations.min()} steps"
+
+
+def masks(case: Case) -> None:
+    env, lead = case.env, agents(case.env)
+    parts = choices(env.action_space)
+    state, first = case.start
+    apart = env.action_mask(state, case.one())
+    assert (apart is None) == (first.action_mask is None), "env.action_mask and TimeStep.action_mask: one is None, the other is not"
+    if first.action_mask is None:
+        return
+    assert parts, "only discrete actions have masks"
+    assert_same(apart, first.action_mask, "env.action_mask(state) is not TimeStep.action_mask")
+    for timestep in case.seen:
+        mask = timestep.action_mask
+        assert mask.dtype == bool and mask.shape == (*lead, sum(parts)), f"mask is {mask.dtype}{mask.shape}, not bool{(*lead, sum(parts))}"
+        for part in np.split(mask, np.cumsum(parts)[:-1], axis=-1):
+            assert part.any(axis=-1).all(), f"no legal action: {mask.astype(int)}"
+
+
+def illegal_actions(case: Case) -> None:
+    """Legal actions count nothing; illegal ones are counted, and it makes no difference which of them was taken."""
+    record = case.record
+    counted = np.asarray(record.timesteps.metrics["illegal_actions"])[record.valid]
+    assert not counted.any(), f"legal actions were counted as illegal ({counted.max()})"
+    if record.masks is None:
+        return
+    legal, alive = np.asarray(record.masks), record.timesteps.alive
+    alive = None if alive is None else np.concatenate([np.ones((1, *alive.shape[1:]), bool), np.asarray(alive)[:-1]])
+    bounds = np.cumsum([0, *choices(case.env.action_space)])
+    for t, slot in zip(*np.nonzero(record.valid), strict=True):
+        for agent in range(case.env.num_agents):
+            place = (t, slot, agent) if agents(case.env) else (t, slot)
+            if alive is not None and not alive[place]:
+                continue
+            for part, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+                wrong = np.flatnonzero(~legal[place][low:high])[[0, -1]] if not legal[place][low:high].all() else ()
+                effects = []
+                for choice in wrong:
+                    action = np.array(record.actions[t, slot])
+                    where = (agent,) * bool(agents(case.env)) + (part,) * (len(bounds) > 2)
+                    action[where] = choice
+                    state = pick(record.states, (t, slot))
+                    after, timestep = case.step(record.keys[t, slot], state, jnp.asarray(action), case.one(slot))
+                    assert timestep.metrics["illegal_actions"] >= 1, f"illegal action {action} was not counted in metrics"
+                    effects.append((after, timestep))
+                if effects:
+                    assert_same(effects[0], effects[1], f"illegal actions {wrong.tolist()} of choice {part} differ in effect: not no-ops")
+                    if t > 0:
+                        return  # an example at the start and one later are enough
+
+
+def determinism(case: Case) -> None:
+    again = case.play(case.keys, case.params)
+    first, seen = case.record.first, case.record.timesteps
+    assert_same((first, seen), (again[0], again[1][5]), "the same keys and actions gave another episode", exact=True)
+
+
+def key_reuse(case: Case) -> None:
+    """No key is consumed twice. jax checks this while it traces a jitted function."""
+    state, first = case.start
+    action = random_action(jax.random.key(1), case.env, first.action_mask)
+    with jax.debug_key_reuse(True):
+        try:
+            jax.eval_shape(jax.jit(lambda key: case.env.reset(key, case.one())), jax.random.key(2))
+            jax.eval_shape(jax.jit(lambda key, now: case.env.step(key, now, action, case.one())), jax.random.key(3), state)
+        except jax.errors.KeyReuseError as error:
+            raise AssertionError(str(error).splitlines()[0]) from error
+
+
+def pure(case: Case) -> None:
+    """Calls leave nothing behind: no tracer leaks, and tracing once more gives the same program."""
+    state, first = case.start
+    action = random_action(jax.random.key(5), case.env, first.action_mask)
+    calls = {
+        "reset": lambda: jax.make_jaxpr(case.env.reset)(jax.random.key(6), case.one()),
+        "step": lambda: jax.make_jaxpr(case.env.step)(jax.random.key(6), state, action, case.one()),
+    }
+    for name, trace in calls.items():
+        with jax.checking_leaks():
+            try:
+                once, twice = trace(), trace()
+            except Exception as error:
+                if "Leaked" not in str(error):
+                    raise
+                raise AssertionError(f"{name} keeps a traced value beyond the call: {str(error).splitlines()[0]}") from error
+        assert str(once) == str(twice), f"{name} depends on earlier calls: traced again it gives another program"
+        assert_same(once.consts, twice.consts, f"{name} depends on earlier calls: its constants changed", exact=True)
+
+
+def jit(case: Case) -> None:
+    params = case.one()
+    state, first = case.start
+    assert_same(case.env.reset(case.keys[0], params), (state, first), "reset differs without jit")
+    for t in range(2):
+        key, action = jax.random.key(t), random_action(jax.random.key(t), case.env, first.action_mask)
+        plain = case.env.step(key, state, action, params)
+        state, first = case.step(key, state, action, params)
+        assert_same(plain, (state, first), f"step {t} differs without jit")
+
+
+def vmap(case: Case) -> None:
+    record = case.record
+    for slot in range(min(2, case.slots)):
+        state, first = case.reset(case.keys[slot], case.one(slot))
+        assert_same(first, pick(record.first, slot), f"reset of slot {slot} alone differs from the batch")
+        for t in range(min(4, case.steps)):
+            state, timestep = case.step(record.keys[t, slot], state, record.actions[t, slot], case.one(slot))
+            assert_same(timestep, pick(record.timesteps, (t, slot)), f"step {t} of slot {slot} alone differs from the batch")
+
+
+def horizon(case: Case) -> None:
+    """The horizon ends an episode in truncation: whether a step terminates does not depend on it, and never are both true.
+
+    That slots are truncated at their horizon is compared with a loop by the law "restart".
+    """
+    record = case.record
+    both = np.asarray(record.timesteps.terminated & record.timesteps.truncated)
+    assert not both[record.valid].any(), "a time step is both terminated and truncated"
+    for t in range(min(3, case.steps)):
+        for slot in np.flatnonzero(record.valid[t])[:2]:
+            params = case.one(slot)
+            near = Params(params.shared, with_horizon(params.task, jnp.ones_like(row_horizon(params.task))))
+            _, timestep = case.step(record.keys[t, slot], pick(record.states, (t, slot)), record.actions[t, slot], near)
+            same = np.array_equal(timestep.terminated, record.timesteps.terminated[t, slot])
+            assert same, "with a horizon of 1 the step terminates: horizons must end in truncation"
+
+
+def restart(case: Case) -> None:
+    """`AutoReset` equals a python loop, with and without a pool, also where restarts must wait."""
+    short = TimeLimit(case.env, 4)
+    for auto in (AutoReset(short, max_restarts=1), AutoReset(short, pool=PoolConfig(1, max_reuse=2))):
+        oracles.assert_restarts(auto, num=3, steps=10, single=(case.reset, case.step))
+
+
+def splits(case: Case) -> None:
+    env = case.env
+    for split in SPLITS:
+        assert replace(env, split=split).split == split, f"replace(env, split={split!r}) does not take effect"
+    worlds = {
+        split: [oracles.plain(case.reset(split_key(key, split), case.one())[0]) for key in jax.random.split(jax.random.key(11), 6)]
+        for split in SPLITS
+    }
+    train, test = worlds.values()
+    if all(oracles.same(train[0], other) for other in train[1:]):
+        return  # reset ignores its key: there are no worlds to hold out
+    assert not oracles.same(train, test), "splits train and test hold the same worlds"
+
+
+def references(case: Case) -> None:
+    env = case.env
+    assert "random" in env.references, f"'random' is missing from {sorted(env.references)}"
+    top = np.asarray(choices(env.action_space))
+    for name, reference in env.references.items():
+
+        def body(carry, key, reference=reference):
+            state, memory = carry
+            k_act, k_step = jax.random.split(key)
+            action, memory = reference.act(k_act, state, case.one(), memory)
+            state, timestep = env.step(k_step, state, action, case.one())
+            return (state, memory), (action, timestep.metrics["illegal_actions"])
+
+        start = (case.start[0], reference.init(case.one()))
+        _, (actions, _) = jax.jit(lambda start, keys, body=body: jax.lax.scan(body, start, keys))(
+            start, jax.random.split(jax.random.key(0), 4)
+        )
+        actions = np.asarray(actions)
+        shape = (4, *agents(env), *(env.action_space.shape or ()))
+        assert actions.shape == shape, f"{name!r} gives actions of shape {actions.shape[1:]}, not {shape[1:]}"
+        if top.size:
+            limit = top if isinstance(env.action_space, gym.spaces.MultiDiscrete) else top[0]
+            assert actions.dtype.kind in "iu" and (actions >= 0).all() and (actions < limit).all(), f"{name!r} left the action space"
+
+
+def several_agents(case: Case) -> None:
+    env = case.env
+    if not agents(env):
+        return
+    types = np.asarray(env.agent_types)
+    assert types.shape == (env.num_agents,) and types.dtype == np.int32, f"agent_types must be int32[{env.num_agents}], got {types}"
+    leaves = jax.tree.leaves(env.global_observation(case.start[0], case.one()))
+    assert leaves and all(np.isfinite(leaf).all() for leaf in leaves), "global_observation must hold finite arrays"
+    alive, reward = np.asarray(case.record.timesteps.alive), np.asarray(case.record.timesteps.reward)
+    before = np.concatenate([np.ones((1, *alive.shape[1:]), bool), alive[:-1]])
+    inside = case.record.valid[..., None]
+    assert not (alive & ~before & inside).any(), "an agent came back to life within an episode"
+    assert not (reward * (~before & inside)).any(), "an agent that was not alive got a reward"
+
+
+def adapters(case: Case) -> None:
+    """Pickled and copied adapters go on identically, in the middle of an episode."""
+    if agents(case.env):
+        return
+    from envs.core.gymnasium_adapter import GymnasiumEnv, VectorEnv
+
+    for adapter in (GymnasiumEnv(case.env), VectorEnv(case.env, 2)):
+        adapter.reset(seed=3)
+        adapter.action_space.seed(0)
+        actions = [adapter.action_space.sample() for _ in range(3)]
+        adapter.step(actions[0])
+        others = [pickle.loads(pickle.dumps(adapter)), copy.deepcopy(adapter)]
+        for action in actions[1:]:
+            results = [one.step(action) for one in (adapter, *others)]
+            for other, how in zip(results[1:], ("pickled", "copied"), strict=True):
+                assert_same(results[0], other, f"a {how} {type(adapter).__name__} goes on differently", exact=True)
+            if np.any(results[0][2]) or np.any(results[0][3]):
+                break
+
+
+@dataclass(frozen=True)
+class Law:
+    """`check(case)` raises AssertionError where the law is broken."""
+
+    name: str
+    text: str
+    check: Callable[[Case], None]
+
+
+LAWS = (
+    Law("hashable", "environments are hashable values: equal configuration, equal hash", hashable),
+    Law("pickles", "environments can be pickled", pickles),
+    Law("rows", "task rows hold horizon: int32 >= 1, and every split holds tasks", rows),
+    Law("spaces", "observations lie in the observation space; the action space is one that adapters know", spaces),
+    Law("dtypes", "time steps have the shapes and dtypes of TimeStep, the same at reset and step", dtypes),
+    Law("kinds", "observation_kinds has the structure of the observation, and each kind fits its leaf", kinds),
+    Law("episode_start", "reset gives no reward and no end", episode_start),
+    Law("finite", "observations, rewards and metrics are finite", finite),
+    Law("metrics", "metrics are scalars with fixed keys, success (0/1) and illegal_actions among them", metrics),
+    Law("duration", "every transition takes at least one env step", duration),
+    Law("masks", "masks have the shape of the action space and leave at least one legal action per choice", masks),
+    Law("illegal_actions", "illegal actions are no-ops, counted in metrics; legal ones are not counted", illegal_actions),
+    Law("determinism", "the same keys give the same episode", determinism),
+    Law("key_reuse", "no PRNG key is used twice", key_reuse),
+    Law("pure", "reset and step change nothing but what they return", pure),
+    Law("jit", "jit = no jit", jit),
+    Law("vmap", "vmap = loop", vmap),
+    Law("horizon", "episodes end in truncation at their horizon", horizon),
+    Law("restart", "slots restart as a python loop would restart them", restart),
+    Law("splits", "train and test hold different worlds", splits),
+    Law("references", "references run and act within the action space", references),
+    Law("several_agents", "agents keep to their axis, and the dead stay dead", several_agents),
+    Law("adapters", "adapters can be pickled and copied within an episode", adapters),
+)
+
+
+def check(env: FunctionalEnv, params: Params | None = None, *, skip: Sequence[str] = ()) -> None:
+    """Check every law.
+
+    Args:
+        env: environment to check.
+        params: parameters of all slots; default: the tasks of the split in turn.
+        skip: names of laws not to check (`LAWS` lists them).
+
+    Raises:
+        AssertionError: names the first law that is broken. ValueError: an unknown name in `skip`.
+    """
+    names = [law.name for law in LAWS]
+    unknown = sorted(set(skip) - set(names))
+    if unknown:
+        raise ValueError(f"skip={unknown}: legal values: {', '.join(names)}")
+    case = Case(env, params)
+    for law in LAWS:
+        if law.name in skip:
+            continue
+        try:
+            law.check(case)
+        except AssertionError as error:
+            raise AssertionError(f"{type(env).__name__} breaks the law {law.name!r} ({law.text}): {error}") from error
+        except Exception as error:
+            raise AssertionError(
+                f"{type(env).__name__} fails the law {law.name!r} ({law.text}): {type(error).__name__}: {error}"
+            ) from error
+
+
+def trajectory_hash(env: FunctionalEnv, steps: int = 64, seed: int = 0, slots: int = 8) -> str:
+    """Golden hash of random legal play: changes when dynamics, rewards or observations do, and not with platform or version.
+
+    Slot i plays task i of the split (modulo their number) for `steps` decisions or until its episode ends. Hashed are, in this order and
+    while the episode lasts: leaves of the observation with their names, reward, terminated, truncated, mask, duration, success and
+    illegal_actions - integers exactly, floats rounded to 3 decimals. The state and further metrics may grow without a new hash.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    case = Case(env, slots=slots, steps=steps)
+    case.__dict__["keys"] = jax.random.split(jax.random.key(seed), slots)
+    first, later, valid = jax.device_get((case.record.first, case.record.timesteps, case.record.valid))
+    digest = hashlib.sha256()
+    for timestep, inside in ((first, np.ones(slots, bool)), (later, valid)):
+        named = [
+            *jax.tree_util.tree_leaves_with_path(timestep.observation),
+            *((name, getattr(timestep, name)) for name in ("reward", "terminated", "truncated", "action_mask", "duration", "alive")),
+            *((name, timestep.metrics[name]) for name in ("success", "illegal_actions")),
+        ]
+        for name, leaf in named:
+            if leaf is None:
+                continue
+            chosen = np.asarray(leaf)[inside]
+            if chosen.dtype.kind == "f":
+                chosen = np.rint(chosen.astype(np.float64) * 1000)
+            name = name if isinstance(name, str) else jax.tree_util.keystr(name)
+            digest.update(f"{name}{chosen.shape}".encode())
+            digest.update(np.ascontiguousarray(chosen.astype("<i8")).tobytes())
+    return digest.hexdigest()[:16]
