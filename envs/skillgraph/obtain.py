@@ -197,6 +197,15 @@ class Obtain(FunctionalEnv[World, mechanics.Rules, TaskRow]):
         done = self._success(world, sight, row)
         return world, self._timestep(world, sight, params, stages, jnp.where(legal, 0, 1), done)
 
+    def render(self, state: World, params: Params) -> np.ndarray:
+        from envs.skillgraph.sprites import draw
+
+        row = params.task
+        wanted = np.asarray(row.wanted)
+        success = self._success(state, mechanics.look(self.blocks, jnp.asarray(state.map), jnp.asarray(state.position)), row)
+        reached = int((np.asarray(state.obtained) & wanted).sum()) + int(success)
+        return draw(state, self.tree, self.suite.names[int(row.index)], (reached, int(wanted.sum()) + 1))
+
     def _success(self, world: World, sight: Sight, row: TaskRow) -> jax.Array:
         held = world.inventory[row.target] >= row.quantity
         return jnp.where(row.block != NO_BLOCK, (sight.view == row.block).any(), held)

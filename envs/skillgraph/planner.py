@@ -212,7 +212,7 @@ class PlannerReference:
         craft = FIRST_RECIPE + recipes[shallow[jnp.argmax(can)]]
         # 2. What is missing from the ground and can be mined with the tools at hand. 3. A station: put it down if it is in the inventory,
         # else go back to one. (In this order: otherwise it would run to and fro between a station and the rock.)
-        place, has_place = self._placing(state, params, short)
+        place, has_place = self._placing(state, params, sight, short)
         seek = self._goals(state, lacking)
         walk = self._walk(key, state, sight, jnp.where(seek.any(), seek, self._stations(short)))
         fetch = (seek & self._present(state)).any()
@@ -263,7 +263,7 @@ class PlannerReference:
         mined = jnp.asarray(chosen.recipe) < 0
         return jnp.where(mined, 0, times), mined & (times > 0), short
 
-    def _placing(self, state: World, params: Params, short: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _placing(self, state: World, params: Params, sight: mechanics.Sight, short: jax.Array) -> tuple[jax.Array, jax.Array]:
         tree, row = self.env.tree, params.task
         place_item = np.array([tree.index[name] for name in mechanics.PLACEABLE])
         held = state.inventory[place_item] > 0
@@ -271,10 +271,12 @@ class PlannerReference:
         wanted |= (jnp.asarray(self.env.blocks.place_block) == row.block) & (row.block != 0)
         ready = held & wanted
         which = FIRST_PLACE + jnp.argmax(ready)
-        # The way ahead is taken: make room by mining it, else go to where there is some.
+        # The way ahead is taken: make room by mining it (unless it is a station), else turn.
+        front = sight.around[state.facing]
+        clear = state.legal[MINE] & (front != ID["crafting_table"]) & (front != ID["furnace"])
         moves = state.legal[FIRST_MOVE : FIRST_MOVE + 4]
         aside = jnp.where(moves.any(), FIRST_MOVE + jnp.argmax(moves), FIRST_MOVE)
-        action = jnp.where(state.legal[which], which, jnp.where(state.legal[MINE], MINE, aside))
+        action = jnp.where(state.legal[which], which, jnp.where(clear, MINE, aside))
         return action, ready.any()
 
     def _present(self, state: World) -> jax.Array:

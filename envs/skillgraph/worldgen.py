@@ -31,7 +31,7 @@ LOWLAND = ("plains", "forest", "desert", "taiga")  # by temperature and rainfall
 # Height above which a cell is ..., and chance of a tree per cell by biome.
 SEA, SHORE, HILLS, FOOT, ROCK = 0.24, 0.28, 0.58, 0.64, 0.68
 TREES = {"plains": 0.05, "forest": 0.16, "taiga": 0.12, "mountains": 0.04, "wooded_hills": 0.14}
-COAL_ON_MOUNTAINS, COAL_BELOW, IRON_BELOW = 0.05, 0.05, 0.045  # chance of a vein per block of 2 x 2 cells
+COAL_ON_MOUNTAINS, COAL_BELOW, IRON_BELOW = 0.03, 0.03, 0.02  # chance of a vein per block of 2 x 2 cells
 VEIN_FILL = 0.75  # share of a vein's cells that hold ore
 CAVE_WIDTH = 0.035
 
