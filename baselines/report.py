@@ -1,0 +1,452 @@
+"""`taskloom report`: curves.png and a report.html that stands alone, of one run or of several compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from baselines import pages, plots
+from baselines.config import ConfigError, ReportConfig, TrainConfig, hint
+from baselines.evaluation import Evaluation
+from baselines.statistics import Interval, bootstrap, probability_of_improvement, time_to_threshold
+
+PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
+    ("Success at the end", {"train/success_at_end": "training", "eval/test/success_at_end": "held-out"}, True),
+    ("Success at any time", {"train/success_ever": "training", "eval/test/success_ever": "held-out"}, True),
+    ("Return", {"train/return": "training", "eval/test/return": "held-out"}, False),
+    ("Score", {"eval/test/score": "held-out"}, False),
+    ("Episode length", {"train/length": "training", "eval/test/length": "held-out"}, False),
+    ("Env steps per second", {"time/env_steps_per_s": "whole loop"}, False),
+)
+MOST_VIDEO_BYTES = 30_000_000
+
+
+class ReportError(RuntimeError):
+    """A report that cannot be made; the message says why."""
+
+
+def run(config: ReportConfig) -> int:
+    """The body of the verb `report`. Returns the exit code."""
+    from rich.console import Console
+
+    from baselines.cli import print_json
+
+    if config.run_dir is None:
+        raise ConfigError("run_dir= is needed: a run folder, or a list of them to compare")
+    folders = [config.run_dir] if isinstance(config.run_dir, str) else list(config.run_dir)
+    if len(folders) == 1:
+        if config.metric is not None or config.threshold is not None:
+            raise ConfigError("metric= and threshold= compare runs: give run_dir= a list")
+        written = build(folders[0], _free(config.out, config.overwrite))
+        content: dict[str, Any] = {"out": str(written)}
+    else:
+        out = _free(config.out or "report.html", config.overwrite)
+        assert out is not None
+        content = compare(folders, out, config.metric, config.threshold)
+    if config.json:
+        print_json(content)
+    else:
+        Console(highlight=False, markup=False, soft_wrap=True).print(f"written: {content['out']}")
+    return 0
+
+
+def _free(out: str | None, overwrite: bool) -> Path | None:
+    if out is None:
+        return None
+    path = Path(out)
+    if path.suffix != ".html":
+        raise ConfigError(f"out={out}: the file ending must be .html")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"out={out} exists already; overwrite=true replaces it")
+    return path
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run folder holds, read once. Raises ConfigError if it is none, ReportError if nothing was logged yet."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        from baselines.training import read_config
+
+        return read_config(self.path)
+
+    @cached_property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        from baselines.logging import read_metrics
+
+        rows = read_metrics(self.path) if (self.path / "metrics.jsonl").exists() else []
+        if not rows:
+            raise ReportError(f"run_dir={self.path}: metrics.jsonl holds nothing yet")
+        return rows
+
+    @cached_property
+    def versions(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / "versions.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    @cached_property
+    def done(self) -> bool:
+        return (self.path / "DONE").exists()
+
+    @cached_property
+    def final(self) -> dict[str, Any] | None:
+        """Content of the newest `evaluations/<update>-test.json`; None if there is none."""
+        folder = self.path / "evaluations"
+        found = [(int(p.name.removesuffix("-test.json")), p) for p in folder.glob("*-test.json") if p.name.split("-")[0].isdecimal()]
+        for _, path in sorted(found, reverse=True):
+            try:
+                return json.loads(path.read_text())
+            except (OSError, ValueError):
+                continue
+        return None
+
+    @cached_property
+    def seeds(self) -> list[Evaluation]:
+        """Final evaluation of each seed."""
+        return [Evaluation.from_json(json.dumps(e)) for e in (self.final or {"seeds": {}})["seeds"].values()]
+
+    @cached_property
+    def references(self) -> dict[str, Evaluation]:
+        return {name: Evaluation.from_json(json.dumps(e)) for name, e in (self.final or {"references": {}})["references"].items()}
+
+    def last(self, key: str, default: float = math.nan) -> float:
+        """Mean over seeds of the newest value of a metric."""
+        newest = {row.get("seed", 0): float(row[key]) for row in self.metrics if row.get(key) is not None}
+        return float(np.mean(list(newest.values()))) if newest else default
+
+    def curve(self, key: str) -> plots.Curve | None:
+        return plots.curve(self.metrics, key)
+
+
+def build(run_dir: str | Path, out: Path | None = None) -> Path:
+    """Draw curves.png into the run folder, and report.html (there, or at `out`). Returns the path of the page."""
+    data = RunData(Path(run_dir))
+    panels = _panels(data)
+    sections = [_task_table(data)] if data.seeds else []
+    if panels:
+        figure = plots.draw(panels)
+        plots.save_png(figure, data.path / "curves.png")
+        band = " Bands: range over seeds." if len(data.config.seeds) > 1 else ""
+        sections.append(
+            pages.section("Learning curves", f"<p><small>Against env steps per seed.{band}</small></p>", plots.svg(figure, "curves"))
+        )
+    learned = _learned(data)
+    if learned:
+        sections.append(pages.section("When each task was learned", learned))
+    film = data.path / "video.mp4"
+    if film.is_file() and film.stat().st_size <= MOST_VIDEO_BYTES:
+        sections.insert(0, pages.section("The agent on held-out episodes", pages.video(film)))
+    sections.append(_setting(data))
+    head = [
+        pages.header(data.name, _subtitle(data), "done" if data.done or _finishing(data) else "unfinished", data.done or _finishing(data))
+    ]
+    out = out or data.path / "report.html"
+    _write(out, pages.page(data.name, [*head, _cards(data), *sections]))
+    return out
+
+
+def _finishing(data: RunData) -> bool:
+    """The report is drawn just before DONE is written: a final evaluation as old as the last metrics means that the run is over."""
+    return data.final is not None and data.final.get("update") == data.metrics[-1].get("updates")
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _subtitle(data: RunData) -> str:
+    from envs import catalog
+
+    config = data.config
+    names = [config.env] if isinstance(config.env, str) else list(config.env or ())
+    words = f"{', '.join(names)} · {config.agent.name}"
+    try:
+        words += f" · {catalog.find(names[0].rpartition(':')[2]).description}" if len(names) == 1 else ""
+    except KeyError:  # registered by a package that is not imported now
+        pass
+    return words
+
+
+def _cards(data: RunData) -> str:
+    items: list[tuple[str, str]] = []
+    if data.seeds:
+        success = _over_seeds(data.seeds, "success_at_end")
+        items.append((f"success at the end, {_note(data)}", percent(success)))
+        if data.seeds[0].score != "success_at_end":
+            items.append((f"{data.seeds[0].score} ({data.seeds[0].direction})", _over_seeds(data.seeds, "score").text()))
+    steps = data.last("env_steps")
+    items.append(("env steps per seed", plots.short(steps)))
+    items.append(("seeds", str(len(data.config.seeds))))
+    items.append(("training time", duration(data.last("wall_s"))))
+    rate = data.curve("time/env_steps_per_s")
+    if rate is not None:
+        items.append(("env steps per second, all seeds", plots.short(float(np.median(rate.mean)))))
+    memory = data.last("device/memory_bytes")
+    if math.isfinite(memory):
+        items.append(("peak memory", f"{memory / 1e9:.2f} GB"))
+    return pages.cards(items)
+
+
+def _note(data: RunData) -> str:
+    tasks, episodes = len(data.seeds[0].names), data.seeds[0].episodes
+    return f"{tasks} task{'s' * (tasks != 1)} × {episodes} held-out episodes"
+
+
+def _over_seeds(seeds: Sequence[Evaluation], metric: str, task: str | None = None) -> Interval:
+    """Mean over seeds and episodes; the interval resamples episodes of all seeds within each task."""
+    names = seeds[0].names if task is None else (task,)
+    return bootstrap(np.stack([np.concatenate([e.tasks[name][metric] for e in seeds]) for name in names], axis=1), _mean)
+
+
+def _mean(scores: np.ndarray) -> np.ndarray:
+    return scores.mean(axis=(-2, -1))
+
+
+def percent(interval: Interval) -> str:
+    """62 % [58, 66]."""
+    text = f"{100 * interval.value:.1f} %"
+    return text if interval.high - interval.low < 1e-9 else f"{text} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def duration(seconds: float) -> str:
+    """1 h 02 min."""
+    if not math.isfinite(seconds):
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _task_table(data: RunData) -> str:
+    """Success per task: bars of the agent, random and the strongest reference, and the other metrics in figures."""
+    seeds, references = data.seeds, data.references
+    strong = next((name for name in references if name != "random"), None)
+    shown = [name for name in ("random", strong) if name in references]
+    several = len(seeds[0].names) > 1
+    scored = seeds[0].score != "success_at_end"
+    head = ["task", "", "agent", *map(str, shown), "ever", "length", "return"]
+    head += [seeds[0].score] if scored and seeds[0].score not in ("return", "length", "success_ever") else []
+    normal = [e.normalized(references["random"], references[strong]) for e in seeds] if strong and "random" in references else []
+    head += ["normalised"] if normal else []
+    rows = []
+    for task in (*seeds[0].names, *([None] if several else [])):
+        agent = _over_seeds(seeds, "success_at_end", task)
+        others = {name: _over_seeds([references[name]], "success_at_end", task) for name in shown}
+        bars = pages.bar("agent", agent.value, agent.low, agent.high)
+        bars += "".join(pages.bar("random" if name == "random" else "reference", other.value) for name, other in others.items())
+        row = [escape(task or "all tasks"), f'<div class="bars">{bars}</div>', percent(agent)]
+        row += [f"{100 * other.value:.1f} %" for other in others.values()]
+        row += [percent(_over_seeds(seeds, "success_ever", task)).split(" [")[0]]
+        row += [f"{_over_seeds(seeds, 'length', task).value:.1f}", f"{_over_seeds(seeds, 'return', task).value:.2f}"]
+        row += [f"{_over_seeds(seeds, 'score', task).value:.2f}"] if len(head) > len(row) + bool(normal) else []
+        if normal:
+            values = [v for scores in normal for k, v in scores.items() if task in (None, k)]
+            row.append(f"{np.mean(values):.1f}" if values else "-")
+        rows.append(row)
+    keys = [("agent", "agent"), *(("random" if n == "random" else "reference", str(n)) for n in shown)]
+    final = data.final or {}
+    note = f"Split {final.get('split', 'test')}, update {final.get('update')}, {_note(data)}"
+    note += f" × {len(seeds)} seeds" if len(seeds) > 1 else ""
+    text = f"<p><small>{escape(note)}; brackets: 95 % bootstrap interval; ever: succeeded at any time.</small>{pages.legend(keys)}</p>"
+    return pages.section("Success per task", text, pages.table(head, rows, range(2, len(head)), total=several))
+
+
+def _panels(data: RunData) -> list[plots.Panel]:
+    panels = []
+    for title, keys, bounded in PANELS:
+        lines = {label: curve for key, label in keys.items() if (curve := data.curve(key)) is not None}
+        if lines:
+            panels.append(plots.Panel(title, lines, bounded))
+    names = sorted({key for row in data.metrics for key in row if key.startswith("loss/")})
+    for key in names[:6]:
+        line = data.curve(key)
+        if line is not None:
+            panels.append(plots.Panel(key, {key: line}))
+    return panels
+
+
+def _learned(data: RunData) -> str:
+    """Heat map of success in training per task over env steps."""
+    prefix, suffix = "train/task/", "/success_at_end"
+    known = {key for row in data.metrics for key in row if key.startswith(prefix) and key.endswith(suffix)}
+    lines = {key[len(prefix) : -len(suffix)]: data.curve(key) for key in known}
+    lines = {name: line for name, line in lines.items() if line is not None}
+    if len(lines) < 2:
+        return ""
+    end = max(line.x[-1] for line in lines.values())
+    grid = np.linspace(0, end, 120)
+    order = [n for n in (data.seeds[0].names if data.seeds else ()) if n in lines] or sorted(lines)
+    values = np.stack([np.interp(grid, lines[n].x, lines[n].mean, left=np.nan) for n in order])
+    return plots.svg(plots.heatmap(grid, values, order, "Success at the end, training worlds"), "learned")
+
+
+def _setting(data: RunData) -> str:
+    from baselines.config import to_dict
+
+    text = yaml.safe_dump(to_dict(data.config), sort_keys=False)
+    return pages.section(
+        "Setting",
+        pages.details("Configuration", pages.code(text)),
+        pages.details("Versions and machine", pages.pairs(data.versions)),
+        pages.details("Command", pages.code(f"taskloom train {command(data.config)}")),
+    )
+
+
+def command(config: TrainConfig) -> str:
+    """Keys that give this config again."""
+    if config.experiment is not None:
+        seeds = "" if config.seeds == (0,) else f" seeds=[{','.join(map(str, config.seeds))}]"
+        return f"experiment={config.experiment}{seeds} total_steps={config.total_steps}  # other keys: see the configuration"
+    env = config.env if isinstance(config.env, str) else f"[{','.join(config.env or ())}]"
+    return f"env={env} agent={config.agent.name} total_steps={config.total_steps}  # other keys: see the configuration"
+
+
+# Several runs.
+
+
+def compare(folders: Sequence[str], out: Path, metric: str | None = None, threshold: float | None = None) -> dict[str, Any]:
+    """Write a page that compares runs; returns its figures.
+
+    Scores are those of the final evaluation, `[seeds, tasks]` over the tasks that all runs share. `metric` is the key of a curve
+    (`eval/test/<metric>`, `train/<metric>`); its last part is also what the final evaluations are compared by.
+    """
+    runs = [RunData(Path(folder)) for folder in folders]
+    labels = _labels(runs)
+    missing = [label for label, data in zip(labels, runs, strict=True) if not data.seeds]
+    if missing:
+        raise ReportError(f"run_dir: no final evaluation in {', '.join(missing)}: let the run end, or run taskloom evaluate run_dir=...")
+    first = runs[0].seeds[0]
+    if len({(data.seeds[0].score, data.seeds[0].direction) for data in runs}) > 1 and metric is None:
+        raise ConfigError("metric= is needed: these runs have different scores")
+    field = metric.rsplit("/", 1)[-1] if metric else "score"
+    legal = sorted(first.tasks[first.names[0]])
+    if field not in legal:
+        raise ConfigError(f"metric={metric} is not in the evaluations; {hint(field, [f'eval/test/{name}' for name in legal])}")
+    direction = first.direction if field in ("score", first.score) else "min" if field == "length" else "max"
+    tasks = [name for name in first.names if all(name in data.seeds[0].tasks for data in runs)]
+    if not tasks:
+        raise ConfigError("run_dir: these runs share no task")
+    scores = [np.array([[float(np.mean(e.tasks[t][field])) for t in tasks] for e in data.seeds]) for data in runs]
+    key = metric or _common_curve(runs, first.score)
+    curves = [data.curve(key) if key else None for data in runs]
+    if threshold is None:  # the level that every run reaches
+        ends = [float(line.mean[-1]) for line in curves if line is not None]
+        threshold = (min(ends) if direction == "max" else max(ends)) if ends else None
+    rows = []
+    for label, data, values, line in zip(labels, runs, scores, curves, strict=True):
+        times = [] if line is None or threshold is None else [time_to_threshold(line.x, y, threshold, direction) for y in line.y]
+        rows.append(
+            {"run": label, "agent": data.config.agent.name, "seeds": len(data.seeds), "env_steps": data.last("env_steps")}
+            | {"iqm": _plain(bootstrap(values)), "mean": _plain(bootstrap(values, _mean)), "wall_s": data.last("wall_s")}
+            | {"steps_to_threshold": [t if math.isfinite(t) else None for t in times]}
+        )
+    better = _improvement(scores, direction)
+    content = {"out": str(out), "metric": field, "direction": direction, "tasks": tasks, "threshold": threshold, "curve": key, "runs": rows}
+    content["probability_of_improvement"] = {a: {b: _plain(v) for b, v in row.items()} for a, row in _named(better, labels).items()}
+    _write(out, _comparison_page(runs, labels, content, scores, better))
+    return content
+
+
+def _labels(runs: Sequence[RunData]) -> list[str]:
+    names = [data.name for data in runs]
+    return [str(data.path) if names.count(data.name) > 1 else data.name for data in runs]
+
+
+def _common_curve(runs: Sequence[RunData], score: str) -> str | None:
+    wanted = ("eval/test/score", f"eval/test/{score}", f"train/{score}", "train/return")
+    return next((key for key in wanted if all(data.curve(key) is not None for data in runs)), None)
+
+
+def _improvement(scores: Sequence[np.ndarray], direction: str) -> list[list[Interval | None]]:
+    sign = 1.0 if direction == "max" else -1.0
+    return [
+        [None if i == j else probability_of_improvement(sign * a, sign * b) for j, b in enumerate(scores)] for i, a in enumerate(scores)
+    ]
+
+
+def _named(matrix: Sequence[Sequence[Interval | None]], labels: Sequence[str]) -> dict[str, dict[str, Interval]]:
+    return {a: {b: cell for b, cell in zip(labels, row, strict=True) if cell is not None} for a, row in zip(labels, matrix, strict=True)}
+
+
+def _plain(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _comparison_page(
+    runs: Sequence[RunData],
+    labels: Sequence[str],
+    content: Mapping[str, Any],
+    scores: Sequence[np.ndarray],
+    better: list[list[Interval | None]],
+) -> str:
+    field, tasks = content["metric"], content["tasks"]
+    shares = field.startswith("success") or (field == "score" and runs[0].seeds[0].score.startswith("success"))
+
+    def shown(value: Mapping[str, float]) -> str:
+        interval = Interval(**value)
+        return percent(interval) if shares else interval.text(3)
+
+    rows = []
+    for row in content["runs"]:
+        times = [t for t in row["steps_to_threshold"] if t is not None]
+        reached = f"{plots.short(float(np.median(times)))} ({len(times)} of {len(row['steps_to_threshold'])} seeds)" if times else "-"
+        cells = [escape(row["run"]), escape(str(row["agent"])), str(row["seeds"]), shown(row["iqm"]), shown(row["mean"]), reached]
+        rows.append([*cells, plots.short(row["env_steps"]), duration(row["wall_s"])])
+    name = runs[0].seeds[0].score if field == "score" else field
+    head = ("run", "agent", "seeds", f"IQM of {escape(name)}", "mean", "env steps to threshold", "env steps", "training time")
+    level = content["threshold"]
+    note = f"{'More' if content['direction'] == 'max' else 'Less'} is better. {len(tasks)} shared tasks, final evaluation on held-out episodes; "
+    note += "brackets: 95 % stratified bootstrap interval over seeds."
+    note += f" Threshold: {content['curve']} = {level:.3g} (median over the seeds that reach it)." if level is not None else ""
+    parts = [pages.header("Comparison of runs", f"{len(runs)} runs, {name}")]
+    parts.append(pages.section("Scores", f"<p><small>{escape(note)}</small></p>", pages.table(head, rows, range(2, 8))))
+    few = min(len(data.seeds) for data in runs)
+    hedge = f" With {few} seed{'s' * (few != 1)} this says little." if few < 3 else ""
+    cells = [[escape(a), *("" if cell is None else cell.text() for cell in line)] for a, line in zip(labels, better, strict=True)]
+    chance = "<p><small>Probability that a seed of the run in the row beats one of the run in the column on a random task."
+    chance += f"{hedge}</small></p>"
+    parts.append(
+        pages.section("Probability of improvement", chance, pages.table(["", *map(escape, labels)], cells, range(1, len(labels) + 1)))
+    )
+    figure = plots.draw(_comparison_panels(runs, labels, content["curve"]))
+    parts.append(pages.section("Learning curves", "<p><small>Mean and range over seeds.</small></p>", plots.svg(figure, "compare")))
+    if len(tasks) > 1:
+        body = []
+        for i, task in enumerate(tasks):
+            means = [float(values[:, i].mean()) for values in scores]
+            body.append([escape(task), *(f"{100 * m:.1f} %" if shares else f"{m:.3g}" for m in means)])
+        parts.append(pages.section("Per task", pages.table(["task", *map(escape, labels)], body, range(1, len(labels) + 1))))
+    folders = "\n".join(f"{label}: {data.path}\n  taskloom train {command(data.config)}" for label, data in zip(labels, runs, strict=True))
+    parts.append(pages.section("Runs", pages.code(folders)))
+    return pages.page("Comparison of runs", parts)
+
+
+def _comparison_panels(runs: Sequence[RunData], labels: Sequence[str], key: str | None) -> list[plots.Panel]:
+    panels = []
+    for name in dict.fromkeys([*([key] if key else []), "train/success_at_end", "train/return", "train/length", "time/env_steps_per_s"]):
+        lines = {label: line for label, data in zip(labels, runs, strict=True) if (line := data.curve(name)) is not None}
+        if lines:
+            panels.append(plots.Panel(name, lines, "success" in name))
+    return panels
