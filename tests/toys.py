@@ -422,3 +422,13 @@ class Memory(FunctionalEnv):
 
 
 ALL = (Chain, Corridor2, Options, Point, Multi, Memory)
+
+
+def register() -> None:
+    """Put every toy into the catalog, as `Toy/<Name>-v0`. May be called again."""
+    from envs import catalog
+
+    for toy in ALL:
+        catalog.register(
+            f"Toy/{toy.__name__}-v0", toy, description=toy.__doc__.split(".")[0].replace("\n", " "), multi_agent=toy is Corridor2
+        )
