@@ -100,3 +100,10 @@ def find_reference(env: Any, name: str | None) -> Any:
 def best_reference(env: Any) -> str | None:
     """Name of the strongest reference besides random, or None."""
     return next((name for name in REFERENCE_ORDER if name in env.references), None)
+
+
+def make_loader(env: Any, agent: Any, seeds: Sequence[int]) -> Any:
+    """A runner that only gives policies of saved parameters: its batch and devices say nothing about the run's."""
+    from baselines.runners.online import OnlineRunner
+
+    return OnlineRunner(env=env, agent=agent, num_envs=1, seeds=tuple(seeds), devices=1)

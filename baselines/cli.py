@@ -135,7 +135,7 @@ def _run(words: list[str]) -> int:
     codes = []
     for index, config in enumerate(configs):
         if len(configs) > 1:
-            _say(f"[{index + 1}/{len(configs)}] {' '.join(_differences(configs, config))}")
+            say(f"[{index + 1}/{len(configs)}] {' '.join(_differences(configs, config))}")
         codes.append(run_verb(verb, config))
         if codes[-1] in (130, 143):
             break
@@ -256,18 +256,19 @@ def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A message, on standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def _complain(text: str) -> None:
-    _say(f"taskloom: {text}")
+    say(f"taskloom: {text}")
 
 
 def print_json(content: Any) -> None:
     """A result for programs, alone on standard output."""
-    _print(json.dumps(content, indent=1, sort_keys=True))
+    _print(json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def parse(verb: str, word: str, multirun: bool = False) -> Word:
     name, equals, text = word.partition("=")
     name = name.strip()
     if not equals:
-        raise ConfigError(f"{word!r} is not understood: expected key=value (keys: {', '.join(sorted(legal_keys(VERBS[verb])))})")
+        raise ConfigError(f"{word!r} is not understood: expected key=value; keys: {', '.join(sorted(_settable(verb)))}")
     if name[:1] in "+~":
         raise ConfigError(f"{name}: write the key alone, without {name[:1] or 'a sign'} before it")
     cls = VERBS[verb]

@@ -141,5 +141,5 @@ def _commit() -> str | None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that it is whole or absent."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(temporary, path)

@@ -59,7 +59,6 @@ class RunProgress:
         self.total, self.start = total, done
         self._live: Progress | None = None
         self._last_line = 0.0
-        self._rate = 0.0
         if self.console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
@@ -78,10 +77,10 @@ class RunProgress:
         else:
             self.note(f"training: {amount(done)} of {amount(total)} env steps done; compiling")
 
-    def update(self, env_steps: int, rate: float, success: float | None, memory: int, state: str = "training") -> None:
+    def update(self, env_steps: int, rate: float, success: float | None, memory: int, seeds: int = 1) -> None:
         """After a chunk: env steps so far (per seed), env steps per second (all seeds), share of successful episodes, bytes."""
-        self._rate = rate
-        eta = self.eta(env_steps, rate)
+        state = "training"
+        eta = (self.total - env_steps) * seeds / rate if rate > 0 else None
         shown = {
             "steps": f"{amount(env_steps)}/{amount(self.total)}",
             "rate": amount(rate),
@@ -98,10 +97,6 @@ class RunProgress:
             parts = [f"steps {shown['steps']}", f"steps/s {shown['rate']}", f"left {shown['eta']}"]
             parts += [f"success {shown['success']}"] * bool(shown["success"]) + [f"memory {shown['memory']}"] * bool(shown["memory"])
             self.note(f"{state}: {', '.join(parts)}")
-
-    def eta(self, env_steps: int, rate: float) -> float | None:
-        """Seconds left, if the rate (per seed) holds."""
-        return (self.total - env_steps) / rate if rate > 0 else None
 
     def state(self, text: str) -> None:
         """What is being done now (evaluating, saving)."""

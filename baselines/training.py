@@ -13,10 +13,10 @@ import fcntl
 import json
 import math
 import os
-import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from baselines.config import (
     to_dict,
 )
 from baselines.logging import MetricsLog, memory_bytes, read_metrics, versions, write_json
-from baselines.progress import RunProgress
+from baselines.progress import RunProgress, duration
 
 # A chunk is about this many env steps of one seed: seconds on a small CPU. It depends on the config alone, never on timing.
 CHUNK_STEPS = 65_536
@@ -229,7 +229,7 @@ def _finished(run_dir: Path, config: TrainConfig) -> Run | None:
         evaluation = json.loads((run_dir / "evaluations" / f"{done['update']}-test.json").read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if done["env_steps"] < config.total_steps or done["episodes"] != config.episodes:
+    if done["total_steps"] < config.total_steps or done["episodes"] != config.episodes:
         return None
     return Run(run_dir, read_config(run_dir), done["update"], done["env_steps"], evaluation)
 
@@ -244,7 +244,7 @@ class _Loop:
         self.folder = CheckpointFolder(run_dir, config_hash(config), self._note, config.keep_models)
         self.stop: int | None = None
         self.in_chunk = False
-        self.update, self.env_steps, self.wall, self.saved_at = 0, 0, 0.0, -1
+        self.update, self.env_steps, self.decisions, self.wall, self.saved_at = 0, 0, 0.0, 0.0, -1
         self.best: float | None = None
         self.position = 0
         self.logged_not_finite = False
@@ -276,7 +276,7 @@ class _Loop:
             self._note(f"metrics.jsonl has lost {log.lost} bytes that the checkpoint of update {self.update} knows of")
         self.progress = RunProgress(config.total_steps, min(self.env_steps, config.total_steps))
         self._flush_notes()
-        self._note(f"run folder {self.run_dir}" + (f", resumed at update {self.update} ({self.env_steps} env steps)" if self.update else ""))
+        self._note(f"run folder {self.run_dir}" + (f", resumed at update {self.update}, env step {self.env_steps}" if self.update else ""))
         try:
             with _signals(self):
                 state = self._train(state, log)
@@ -293,9 +293,9 @@ class _Loop:
     def _flush_notes(self) -> None:
         from rich.console import Console
 
-        show = self.progress.note if self.progress is not None else Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
+        console = self.progress.console if self.progress is not None else Console(stderr=True)
         for text in self.early:
-            show(text)
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.early = []
 
     def _write_config(self) -> None:
@@ -319,7 +319,7 @@ class _Loop:
         if int(data["chunk_updates"]) != self.runner.chunk_updates:
             raise CheckpointError(f"checkpoint of update {manifest.update} has another chunk_updates than the one before it")
         self.update = self.saved_at = manifest.update
-        self.env_steps, self.wall = int(data["env_steps"]), float(data["wall_s"])
+        self.env_steps, self.decisions, self.wall = int(data["env_steps"]), float(data["decisions"]), float(data["wall_s"])
         self.best, self.position = data["best"], int(data["metrics_bytes"])
         self.folder.drop_newer(self.update)
         return self.runner.restore(tree)
@@ -337,11 +337,15 @@ class _Loop:
             started = time.monotonic()
             self.in_chunk = True
             try:
-                state, metrics = runner.train_chunk(state)
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("default")
+                    state, metrics = runner.train_chunk(state)
             except FloatingPointError as error:
                 raise TrainingError(
                     f"not a number inside updates {self.update + 1} to {self.update + runner.chunk_updates}: {str(error).splitlines()[0]}"
                 ) from error
+            for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+                self._note(f"warning: {text}")
             before = self.update
             self.update += runner.chunk_updates
             seconds = time.monotonic() - started
@@ -371,20 +375,21 @@ class _Loop:
         self.wall += seconds
         running = max(seconds - compiled, 1e-9)
         before = self.env_steps
-        steps = np.asarray(metrics.get("env_steps", np.full(len(seeds), self.update * runner.steps_per_update)))
+        steps = np.asarray(metrics["env_steps"])
         self.env_steps = int(steps.min())
         rate = float(self.env_steps - before) * len(seeds) / running
-        decisions = runner.chunk_updates * runner.steps_per_update * len(seeds) / running
+        decisions = float(np.mean(metrics["decisions"])) - self.decisions
+        self.decisions += decisions
         left = max(0, self.config.total_steps - self.env_steps) * len(seeds) / max(rate, 1e-9)
         rows = []
         for index, seed in enumerate(seeds):
             row: dict[str, Any] = {"env_steps": int(steps[index]), "updates": self.update, "wall_s": self.wall, "seed": seed}
             for name in sorted(metrics):
-                if name not in row:
+                if "/" in name:
                     row[name] = np.asarray(metrics[name])[index]
             row |= {
                 "time/env_steps_per_s": rate,
-                "time/decisions_per_s": decisions,
+                "time/decisions_per_s": decisions * len(seeds) / running,
                 "time/updates_per_s": runner.chunk_updates / running,
                 "time/compile_s": compiled,
                 "time/eta_s": left,
@@ -412,9 +417,9 @@ class _Loop:
         model = self.runner.model(state)
         scores = []
         for index, row in enumerate(rows):
-            evaluation = results.evaluate_policy(self.test_env, self.runner.policy(model, index), self.config.eval_episodes)
-            row |= results.metric_rows(evaluation, "test")
-            scores.append(results.overall(evaluation, self.row.score))
+            evaluation = results.evaluate_policy(self.test_env, self.runner.policy(model, index), self.config.eval_episodes, self.row)
+            row |= evaluation.metrics()
+            scores.append(evaluation.overall("score").value)
         score = float(np.mean(scores))
         better = self.best is None or (score > self.best if self.row.direction == "max" else score < self.best)
         if better:
@@ -423,7 +428,7 @@ class _Loop:
 
     def _show(self, rows: list[dict[str, Any]]) -> None:
         assert self.progress is not None
-        success = [row["train/success_at_end"] for row in rows if "train/success_at_end" in row and np.isfinite(row["train/success_at_end"])]
+        success = [row["train/success_at_end"] for row in rows if "train/success_at_end" in row]
         rate = float(rows[0]["time/env_steps_per_s"])
         mean = float(np.mean(success)) if success else None
         self.progress.update(self.env_steps, rate, mean, int(rows[0]["device/memory_bytes"]), seeds=len(rows))
@@ -441,6 +446,7 @@ class _Loop:
             "chunk_updates": self.runner.chunk_updates,
             "total_updates": self.runner.total_updates,
             "env_steps": self.env_steps,
+            "decisions": self.decisions,
             "wall_s": self.wall,
             "metrics_bytes": self.position,
             "best": self.best,
@@ -455,15 +461,18 @@ class _Loop:
         config, progress = self.config, self.progress
         assert progress is not None
         progress.state("evaluating")
+        self._note(f"trained {self.env_steps:,} env steps per seed in {duration(self.wall)}")
         self._note(f"final evaluation: {config.episodes} episodes per task on split test")
         policies = {seed: self.runner.policy(model, index) for index, seed in enumerate(config.seeds)}
-        content = results.evaluate_run(self.run_dir, self.test_env, policies, config, self.update, "test", config.episodes, self._note)
+        content = results.evaluate_run(
+            self.run_dir, self.test_env, policies, self.row, update=self.update, episodes=config.episodes, note=self._note
+        )
         if config.video:
             progress.state("recording")
-            self._draw("video.mp4", lambda: results.record(self.test_env, next(iter(policies.values())), self.run_dir / "video.mp4"))
+            self._draw("video.mp4", lambda: _record(self.test_env, next(iter(policies.values())), self.run_dir / "video.mp4"))
         if config.report:
             progress.state("drawing")
-            self._draw("report.html", lambda: results.draw_report(self.run_dir))
+            self._draw("report.html", lambda: _report(self.run_dir))
         write_json(
             self.run_dir / "DONE",
             {"update": self.update, "env_steps": self.env_steps, "total_steps": config.total_steps, "episodes": config.episodes},
@@ -476,6 +485,18 @@ class _Loop:
             draw()
         except Exception as error:
             self._note(f"warning: {name} could not be made ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+
+
+def _record(env: Any, policy: Any, path: Path) -> None:
+    from baselines import video
+
+    video.record(env, policy, path)
+
+
+def _report(run_dir: Path) -> None:
+    from baselines import report
+
+    report.build(run_dir)
 
 
 class _CompileClock:
@@ -526,8 +547,3 @@ def resume_command(config: TrainConfig) -> str:
     if words[:1] == ["train"]:
         return "taskloom " + " ".join(shlex.quote(word) for word in words)
     return f"taskloom train run_dir={config.run_dir} (and the keys of its config.yaml)"
-
-
-def free_bytes(path: Path) -> int:
-    """Room on the disk that holds a folder."""
-    return shutil.disk_usage(path).free

@@ -207,13 +207,17 @@ def test_half_written_folders_are_never_taken_for_whole_ones(folder, warnings, m
 def test_full_disk_says_how_much_is_needed_and_free(folder, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1234))
-    with pytest.raises(CheckpointError, match=r"update 30 .*[\d,]+ bytes are needed, 1,234 are free; the checkpoint of update 20 stays valid"):
+    with pytest.raises(
+        CheckpointError, match=r"update 30 .*[\d,]+ bytes are needed, 1,234 are free; the checkpoint of update 20 stays valid"
+    ):
         folder.save(30, model(30), resume(30), METADATA)
     monkeypatch.undo()
     assert folder.latest().update == 20 and folder.updates("model") == [10, 20]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system"), ValueError("OUT_OF_RANGE")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system"), ValueError("OUT_OF_RANGE")]
+)
 def test_a_write_that_fails_midway_leaves_the_last_checkpoint_valid(folder, monkeypatch, error):
     def fail(*_):
         raise error

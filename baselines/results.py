@@ -1,0 +1,302 @@
+"""What a policy achieves: evaluations of runs and references, the files that keep them, and the table of success per task.
+
+`evaluations/<update>-<split>.json` holds protocol, environment, split, update, episodes, score with its direction, and under `seeds` and
+`references` one evaluation (every episode of it) per seed of the run and per reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines import build
+from baselines.config import ConfigError, EvaluateConfig, hint, to_dict
+from baselines.evaluation import PROTOCOL, Evaluation, evaluate
+from baselines.logging import write_json
+
+SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore")
+
+
+def catalog_row(env: str) -> Any:
+    """Catalog row of `env=` (with or without `module:`)."""
+    from envs import catalog
+
+    return catalog.find(env.rpartition(":")[2])
+
+
+def describe_spec(spec: Any) -> dict[str, Any]:
+    """What of an `EnvSpec` decides whether parameters fit; plain JSON."""
+    return {
+        "observation_space": str(spec.observation_space),
+        "observation_kinds": str(spec.observation_kinds),
+        "action_space": str(spec.action_space),
+        "num_agents": int(spec.num_agents),
+        "num_tasks": int(spec.num_tasks),
+        "conditioning": str(spec.conditioning),
+    }
+
+
+def evaluate_policy(env: Any, policy: Any, episodes: int, row: Any, tasks: Sequence[str] | None = None) -> Evaluation:
+    """Protocol v1 with the score of the catalog."""
+    return evaluate(env, policy, episodes=episodes, tasks=tasks, score=row.score, direction=row.direction)
+
+
+def evaluate_seeds(
+    env: Any,
+    policies: Mapping[int, Any],
+    row: Any,
+    *,
+    episodes: int,
+    tasks: Sequence[str] | None = None,
+    update: int | None = None,
+    cache: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Evaluate the policies of several seeds beside the references random and the strongest one.
+
+    Args:
+        env: the environment, made with the split to evaluate on.
+        policies: seed -> policy.
+        cache: the run's folder `evaluations`, where results of the references are kept (they depend on no update).
+
+    Returns: the content of `evaluations/<update>-<split>.json`.
+    """
+    names = ["random"] if "random" in env.references else []
+    best = build.best_reference(env)
+    names += [best] if best else []
+    references = {}
+    for name in names:
+        references[name] = _reference(env, name, row, episodes, tasks, cache, note)
+    seeds = {}
+    for seed, policy in policies.items():
+        note(f"evaluating seed {seed}") if len(policies) > 1 else None
+        seeds[str(seed)] = json.loads(evaluate_policy(env, policy, episodes, row, tasks).to_json())
+    return {
+        "protocol": PROTOCOL,
+        "env": row.id,
+        "split": env.split,
+        "update": update,
+        "episodes": episodes,
+        "score": row.score,
+        "direction": row.direction,
+        "seeds": seeds,
+        "references": references,
+    }
+
+
+def _reference(env: Any, name: str, row: Any, episodes: int, tasks: Sequence[str] | None, cache: Path | None, note: Callable) -> dict:
+    """One reference, from the cache where the same episodes were run before."""
+    path = cache / f"reference-{name}-{env.split}.json" if cache is not None else None
+    wanted = list(tasks) if tasks is not None else [env.suite.names[i] for i in env.suite.splits[env.split]]
+    if path is not None and path.exists():
+        try:
+            known = Evaluation.from_json(path.read_text())
+        except (OSError, ValueError):
+            known = None
+        fits = known is not None and known.episodes == episodes and known.score == row.score and known.split == env.split
+        if known is not None and fits and set(wanted) <= set(known.names):
+            part = Evaluation(
+                known.split, known.seed, known.episodes, known.score, known.direction, {task: known.tasks[task] for task in wanted}
+            )
+            return json.loads(part.to_json())
+    note(f"evaluating the reference {name}")
+    content = json.loads(evaluate_policy(env, env.references[name], episodes, row, tasks).to_json())
+    if path is not None and tasks is None:
+        write_json(path, content)
+    return content
+
+
+def evaluate_run(
+    run_dir: Path,
+    env: Any,
+    policies: Mapping[int, Any],
+    row: Any,
+    *,
+    update: int,
+    episodes: int,
+    note: Callable[[str], None],
+    tasks: Sequence[str] | None = None,
+    suffix: str = "",
+    cached: bool = True,
+) -> dict[str, Any]:
+    """`evaluate_seeds`, written to the run's `evaluations/<update>-<split>.json`."""
+    folder = Path(run_dir) / "evaluations"
+    content = evaluate_seeds(env, policies, row, episodes=episodes, tasks=tasks, update=update, cache=folder if cached else None, note=note)
+    try:
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{update}-{env.split}{suffix}.json", content)
+    except OSError as error:
+        note(f"warning: the evaluation cannot be written to {folder}: {error.strerror}")
+    return content
+
+
+def show(content: Mapping[str, Any], title: str) -> None:
+    """Table of success per task: the agent (mean over seeds, 95 % interval) beside the references."""
+    from baselines import listing
+
+    columns, rows = table(content)
+    listing.show(columns, rows, title=title)
+
+
+def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of the table: a row per task and one for all of them."""
+    seeds = [Evaluation.from_json(json.dumps(e)) for e in content["seeds"].values()]
+    references = {name: Evaluation.from_json(json.dumps(e)) for name, e in content["references"].items()}
+    shown = {**({"agent": seeds} if seeds else {}), **{name: [e] for name, e in references.items()}}
+    first = next(iter(shown.values()))[0]
+    score, several = content["score"], len(first.names) > 1
+    extra = [score] if score != "success_at_end" else []
+    columns = ["task"]
+    for who in shown:
+        columns += [f"{who} success", *([f"{who} ever"] if who == "agent" else []), *(f"{who} {metric}" for metric in extra)]
+    strong = [name for name in references if name != "random"]
+    normal = _normalized(seeds, references, strong[0]) if seeds and strong and "random" in references else None
+    if normal is not None:
+        columns.append("normalised score")
+    rows = []
+    for task in (*first.names, *([None] if several else [])):
+        row: dict[str, Any] = {"task": task or "all tasks"}
+        for who, evaluations in shown.items():
+            row[f"{who} success"] = _percent(evaluations, task, "success_at_end")
+            if who == "agent":
+                row[f"{who} ever"] = _percent(evaluations, task, "success_ever")
+            for metric in extra:
+                row[f"{who} {metric}"] = float(np.mean([_mean(e, task, metric) for e in evaluations]))
+        if normal is not None:
+            values = [v for k, v in normal.items() if task in (None, k)]
+            row["normalised score"] = f"{np.mean(values):.1f}" if values else None
+        rows.append(row)
+    return columns, rows
+
+
+def _mean(evaluation: Evaluation, task: str | None, metric: str) -> float:
+    tasks = evaluation.names if task is None else (task,)
+    return float(np.mean([np.mean(evaluation.tasks[name][metric]) for name in tasks]))
+
+
+def _percent(evaluations: Sequence[Evaluation], task: str | None, metric: str) -> str:
+    """Share over all seeds with its interval, in percent."""
+    joined = Evaluation(
+        evaluations[0].split,
+        0,
+        evaluations[0].episodes * len(evaluations),
+        metric,
+        "max",
+        {name: {metric: np.concatenate([e.tasks[name][metric] for e in evaluations])} for name in evaluations[0].names},
+    )
+    interval = joined.overall(metric) if task is None else joined.task(task, metric)
+    if round(interval.low, 3) == round(interval.high, 3):
+        return f"{100 * interval.value:.1f}%"
+    return f"{100 * interval.value:.1f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _normalized(seeds: Sequence[Evaluation], references: Mapping[str, Evaluation], strong: str) -> dict[str, float]:
+    each = [e.normalized(references["random"], references[strong]) for e in seeds]
+    return {task: float(np.mean([scores[task] for scores in each])) for task in each[0]}
+
+
+def main(config: EvaluateConfig) -> int:
+    """The body of the verb `evaluate`. Returns the exit code."""
+    from baselines.cli import print_json
+
+    contents = run(config)
+    if config.json:
+        print_json(contents[0] if len(contents) == 1 else {"evaluations": contents})
+        return 0
+    for content in contents:
+        where = config.run_dir or config.agent.name
+        update = f", update {content['update']}" if content["update"] is not None else ""
+        show(content, f"{content['env']}  {where}{update}, split {content['split']}, {content['episodes']} episodes per task")
+    return 0
+
+
+def run(config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Evaluate a run, or a reference of one or more environments."""
+    if config.run_dir is not None:
+        if config.agent.name is not None:
+            raise ConfigError(f"agent={config.agent.name} and run_dir={config.run_dir} exclude each other: one policy is evaluated")
+        return [_run_folder(config)]
+    if config.env is None or config.agent.name is None:
+        raise ConfigError("evaluate needs run_dir=, or env= and agent=<reference>; see taskloom evaluate --help")
+    for name in ("checkpoint", "seeds", "explore"):
+        if getattr(config, name) != getattr(EvaluateConfig(), name):
+            raise ConfigError(f"{name}= belongs to run_dir=: a reference has no {name}")
+    return [_reference_of(config, env_id) for env_id in build.env_ids(config.env)]
+
+
+def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
+    row = catalog_row(env_id)
+    env = build.make_env(env_id, config.task, config.split, config.env_kwargs)
+    name = config.agent.name
+    build.find_reference(env, name)
+    chosen = {name: _reference(env, str(name), row, config.episodes, None, None, lambda _: None)}
+    if name != "random" and "random" in env.references:
+        chosen["random"] = _reference(env, "random", row, config.episodes, None, None, lambda _: None)
+    return {
+        "protocol": PROTOCOL,
+        "env": row.id,
+        "split": config.split,
+        "update": None,
+        "episodes": config.episodes,
+        "score": row.score,
+        "direction": row.direction,
+        "seeds": {},
+        "references": chosen,
+    }
+
+
+def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
+    from baselines.policy import Trained
+
+    trained = Trained(str(config.run_dir), config.checkpoint)
+    theirs = trained.config
+    if config.env is not None and not isinstance(config.env, str):
+        raise ConfigError("env= with run_dir= is one environment whose spaces are those of the run")
+    own = config.env is None or config.env == theirs.env
+    kwargs = {**theirs.env_kwargs, **config.env_kwargs} if own else dict(config.env_kwargs)
+    # The network knows the tasks of its run by number: `task=` narrows what is evaluated, not the environment.
+    env = build.make_env(theirs.env if own else config.env, theirs.task if own else None, config.split, kwargs)  # type: ignore[arg-type]
+    trained.check_fits(env)
+    tasks = _tasks(config, env)
+    seeds = config.seeds if config.seeds is not None else theirs.seeds
+    for seed in seeds:
+        if seed not in theirs.seeds:
+            raise ConfigError(f"seeds={seed} is no seed of this run; {hint(str(seed), map(str, theirs.seeds))}")
+    policies = {seed: trained.policy(seed, config.explore) for seed in seeds}
+    asked = {k: v for k, v in to_dict(config).items() if k in SUFFIX_KEYS and v not in (None, {}, False)}
+    suffix = f"-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}" if asked else ""
+    return evaluate_run(
+        Path(str(config.run_dir)),
+        env,
+        policies,
+        catalog_row(theirs.env if own else config.env),  # type: ignore[arg-type]
+        update=trained.update,
+        episodes=config.episodes,
+        note=_say,
+        tasks=tasks,
+        suffix=suffix,
+        cached=own and not config.env_kwargs,
+    )
+
+
+def _tasks(config: EvaluateConfig, env: Any) -> list[str] | None:
+    if config.task is None:
+        return None
+    names = [config.task] if isinstance(config.task, str) else list(config.task)
+    for name in names:
+        try:
+            env.suite.index(name)
+        except KeyError as error:
+            raise ConfigError(str(error.args[0])) from error
+    return names
+
+
+def _say(text: str) -> None:
+    from baselines.cli import say
+
+    say(text)
