@@ -32,9 +32,18 @@ class Categorical:
         return sum(self.nvec)
 
     def sample(self, key: jax.Array, outputs: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """A random legal action, by the Gumbel-max trick."""
-        noise = jax.random.gumbel(key, outputs.shape, outputs.dtype)
-        return self._argmax(_masked(outputs, mask) + noise)
+        """A random legal action, by inverting the cumulative distribution: one random number per choice, not one per option."""
+        picks = []
+        for logits in self._parts(_masked(outputs, mask)):
+            key, draw = jax.random.split(key)
+            n = logits.shape[-1]
+            probability = jax.nn.softmax(logits)
+            cumulative = jnp.matmul(probability, jnp.triu(jnp.ones((n, n))), precision="highest")
+            threshold = jax.random.uniform(draw, logits.shape[:-1]) * cumulative[..., -1]
+            # The first option beyond the threshold. Only options of positive probability count, whatever the rounding.
+            hit = (cumulative > threshold[..., None]) & (probability > 0)
+            picks.append(jnp.where(hit.any(-1), jnp.argmax(hit, -1), jnp.argmax(probability, -1)))
+        return self._join(picks)
 
     def mode(self, outputs: jax.Array, mask: jax.Array | None) -> jax.Array:
         return self._argmax(_masked(outputs, mask))
@@ -65,8 +74,11 @@ class Categorical:
         return [part[..., None, :] for part in jnp.split(logits, np.cumsum(self.nvec)[:-1], axis=-1)]
 
     def _argmax(self, logits: jax.Array) -> jax.Array:
-        picks = jnp.concatenate([jnp.argmax(part, axis=-1) for part in self._parts(logits)], axis=-1).astype(jnp.int32)
-        return picks[..., 0] if self.scalar else picks
+        return self._join([jnp.argmax(part, axis=-1) for part in self._parts(logits)])
+
+    def _join(self, picks: list[jax.Array]) -> jax.Array:
+        joined = jnp.concatenate(picks, axis=-1).astype(jnp.int32)
+        return joined[..., 0] if self.scalar else joined
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class OnlineRunner:
         total_updates: length of the run, which schedules refer to; progress beyond it stays at 1.
         pool: fresh episodes made at the start of each chunk; None resets inside the step. A chunk hands out at most
             entries * max_reuse of them (per task); slots that get none wait, and the runner warns.
+        max_restarts: slots restarted per step at most (`AutoReset`); None: an eighth of them, at least 4.
         resample_tasks: draw a new task at each restart.
         seed_axis: how several seeds share the program: `vmap` (batched: accelerators), `loop` (one after another: as fast on a CPU, whose
             cores one seed fills, and each seed bit-equal to a run of its own), `auto`.
@@ -76,6 +77,7 @@ class OnlineRunner:
     chunk_updates: int = 4
     total_updates: int = 1000
     pool: PoolConfig | None = None
+    max_restarts: int | None = None
     resample_tasks: bool = False
     seed_axis: str = "auto"
     devices: int | None = None
@@ -129,8 +131,8 @@ class OnlineRunner:
         if waiting.max() > WAITING_TOO_MUCH and self._cache.setdefault("warned", 0) == 0:
             self._cache["warned"] = 1
             warnings.warn(
-                f"finished slots waited {100 * waiting.max():.0f} % of the time for a fresh episode: "
-                "raise the pool's entries or max_reuse, or use fewer updates per chunk",
+                f"slots spent {100 * min(waiting.max(), 1.0):.0f} % of their steps waiting for a fresh episode: raise max_restarts"
+                + ("" if self.pool is None else ", or the pool's entries or max_reuse, or use fewer updates per chunk"),
                 stacklevel=2,
             )
         seen = {name: value for name, value in metrics.items() if not np.isnan(value).any()}
@@ -188,7 +190,7 @@ class OnlineRunner:
 
     @cached_property
     def _autoreset(self) -> AutoReset:
-        return AutoReset(self.env, self.pool, resample_tasks=self.resample_tasks)
+        return AutoReset(self.env, self.pool, self.max_restarts, self.resample_tasks)
 
     @cached_property
     def _shared(self) -> Any:
@@ -291,24 +293,9 @@ class OnlineRunner:
 
     def _one_update(self, state: RunState, _: None) -> tuple[RunState, dict[str, jax.Array]]:
         k_act, k_learn = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), state.updates))
-        step = partial(self._step, state.train)
-        start = (state.slots, state.carry, state.episodes.running)
-        (slots, carry, running), (inputs, action, extras, timestep, ended) = jax.lax.scan(
-            step, start, jax.random.split(k_act, self.rollout_length)
-        )
-        slots, last = self._autoreset.begin(slots)
-        rollout = Rollout(
-            inputs=inputs,
-            action=action,
-            extras=extras,
-            timestep=timestep,
-            carry=state.carry,
-            last=last,
-            last_carry=carry,
-            progress=jnp.minimum(state.updates / self.total_updates, 1.0).astype(jnp.float32),
-        )
+        state, rollout = self._rollout(state, k_act)
         train, metrics = self.agent.update(state.train, rollout, k_learn)
-        valid = inputs.valid
+        valid, timestep = rollout.inputs.valid, rollout.timestep
         steps = jnp.where(valid, timestep.duration, 0).sum(dtype=jnp.uint32)
         decisions = valid.sum(dtype=jnp.uint32)
         metrics["env/illegal_actions"] = jnp.where(valid, timestep.metrics["illegal_actions"], 0).sum()
@@ -316,14 +303,23 @@ class OnlineRunner:
         state = replace(
             state,
             train=train,
-            slots=slots,
-            carry=carry,
-            episodes=replace(state.episodes, running=running).add(ended),
             updates=state.updates + 1,
             env_steps=_add_words(state.env_steps, steps),
             decisions=_add_words(state.decisions, decisions),
         )
         return state, metrics
+
+    def _rollout(self, state: RunState, key: jax.Array) -> tuple[RunState, Rollout]:
+        """T steps of every slot (`state.slots` with what they share), and the state after them."""
+        start = (state.slots, state.carry, state.episodes.running)
+        (slots, carry, running), (inputs, action, extras, timestep, ended) = jax.lax.scan(
+            partial(self._step, state.train), start, jax.random.split(key, self.rollout_length)
+        )
+        slots, last = self._autoreset.begin(slots)
+        progress = jnp.minimum(state.updates / self.total_updates, 1.0).astype(jnp.float32)
+        rollout = Rollout(inputs, action, extras, timestep, state.carry, last, carry, progress)
+        episodes = replace(state.episodes, running=running).add(ended)
+        return replace(state, slots=slots, carry=carry, episodes=episodes), rollout
 
     def _step(self, train: TrainState, loop: Any, key: jax.Array) -> tuple[Any, Any]:
         slots, carry, running = loop
