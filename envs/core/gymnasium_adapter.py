@@ -21,7 +21,7 @@ from gymnasium.vector.utils import batch_space
 from envs.core.functional import FunctionalEnv, Params
 from envs.core.host import (
     Output,
-    bucket,
+    buckets,
     check_action,
     check_action_space,
     check_options,
@@ -347,18 +347,23 @@ class VectorEnv(gym.vector.VectorEnv):
         """New episodes in the slots `where`; their first outputs `[len(where), ...]`."""
         assert self._seeds is not None
         self._episodes[where] += 1
-        size, count = bucket(where.size, self.num_envs), where.size
-        padded = np.full(size, self.num_envs, np.int32)
-        padded[:count] = where
-        seeds, episodes, ids = np.zeros((size, 2), np.uint32), np.zeros(size, np.int32), np.zeros(size, np.int32)
-        seeds[:count], episodes[:count], ids[:count] = self._seeds[where], self._episodes[where], tasks
-        shared = self._programs.shared(self._device)
-        self._carry, buffers = self._programs.restart_slots(shared, self._carry, padded, seeds, episodes, ids)
-        out = self._programs.layout.unpack(buffers, size)
-        out = out if size == count else jax.tree.map(lambda leaf: leaf[:count], out)
-        self._tasks[where] = out.task
+        shared, parts, done = self._programs.shared(self._device), [], 0
+        for size in buckets(where.size, self.num_envs):
+            part = where[done : done + size]
+            count = part.size
+            # Padding points beyond the batch, where writes are dropped.
+            padded = np.full(size, self.num_envs, np.int32)
+            seeds, episodes, ids = np.zeros((size, 2), np.uint32), np.zeros(size, np.int32), np.zeros(size, np.int32)
+            padded[:count], seeds[:count], episodes[:count] = part, self._seeds[part], self._episodes[part]
+            ids[:count] = tasks[done : done + count]
+            self._carry, buffers = self._programs.restart_slots(shared, self._carry, padded, seeds, episodes, ids)
+            out = self._programs.layout.unpack(buffers, size)
+            parts.append(jax.tree.map(lambda leaf, count=count: leaf[:count], out))
+            done += count
+        fresh = parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        self._tasks[where] = fresh.task
         self._over[where] = False
-        return out
+        return fresh
 
     def _put(self, out: Output, where: np.ndarray, fresh: Output, reward: bool = False) -> None:
         """Write fresh outputs over those of the slots `where`, in place."""

@@ -22,7 +22,7 @@ from envs.core.suites import row_horizon
 
 # Words that derive the keys of one episode from its episode key.
 _RESET, _TASK, _STEP = 0, 1, 2
-_SMALLEST_BUCKET = 4
+_BUCKETS = 4, 32
 
 
 class InvalidAction(gym.error.InvalidAction, ValueError):
@@ -207,12 +207,14 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
     return jnp.zeros(shape, dtype)
 
 
-def bucket(count: int, most: int) -> int:
-    """The padded number of slots of a restart: 4, 16, 64, ..., at most `most`. Each size is a compilation, so there are few."""
-    size = _SMALLEST_BUCKET
-    while size < min(count, most):
-        size *= 4
-    return min(size, most)
+def buckets(count: int, num: int) -> list[int]:
+    """Sizes of the restarts that renew `count` of `num` slots: blocks of 32, and of 4 for the rest. Two programs, however many end."""
+    small, large = (min(size, num) for size in _BUCKETS)
+    sizes = []
+    while count > 0:
+        sizes.append(small if count <= 2 * small else large)
+        count -= sizes[-1]
+    return sizes
 
 
 def seed_words(seed: int) -> np.ndarray:

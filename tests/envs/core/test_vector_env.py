@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs.core.gymnasium_adapter import GymnasiumEnv, VectorEnv
-from envs.core.host import bucket
+from envs.core.host import buckets
 from envs.core.oracles import assert_same
 from tests import toys
 
@@ -271,8 +271,22 @@ def test_render_and_close():
 
 
 def test_one_slot_and_padded_buckets():
-    assert [bucket(n, 100) for n in (1, 4, 5, 16, 17, 64, 65, 100)] == [4, 4, 16, 16, 64, 64, 100, 100]
-    assert [bucket(n, 3) for n in (1, 3)] == [3, 3]
+    assert [buckets(n, 100) for n in (1, 4, 5, 8, 9, 33, 41)] == [[4], [4], [4, 4], [4, 4], [32], [32, 4], [32, 32]]
+    assert [buckets(n, 3) for n in (1, 3)] == [[3], [3]]
+    assert all(sum(buckets(n, num)) >= n for num in range(1, 70) for n in range(1, num + 1))
     env = VectorEnv(toys.Chain(task="right"), 1)
     env.reset(seed=0)
     assert env.step([1])[0]["position"].tolist() == [[3]]
+
+
+def test_blocks_of_restarts_equal_sync():
+    """Forty slots that end together restart in several blocks."""
+    env = toys.Chain(horizon=2, slippery=0.3)
+    ours = VectorEnv(env, 40, "SameStep", resample_tasks=True)
+    theirs = SyncVectorEnv([lambda: GymnasiumEnv(env)] * 40, autoreset_mode="SameStep")
+    theirs.reset(seed=5, options={"task": "left"})
+    ours.reset(seed=5, options={"task": "left"})
+    for t in range(5):
+        action = np.arange(40) % 3
+        assert_steps(ours.step(action), theirs.step(action), f"step {t}")
+    assert len(set(ours.tasks)) == 2
