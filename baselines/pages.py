@@ -32,10 +32,11 @@ td.n, th.n { text-align:right; white-space:nowrap } tr.total td { font-weight:60
 .bars { min-width:190px } .bar { position:relative; height:9px; background:#eef1f4; border-radius:3px; margin:2px 0; overflow:hidden }
 .bar i { position:absolute; inset:0 auto 0 0; border-radius:3px }
 .bar i.agent { background:var(--agent) } .bar i.random { background:var(--random) } .bar i.reference { background:var(--reference) }
-.bar u { position:absolute; top:0; bottom:0;
-  background:rgba(255,255,255,.55); border-left:1px solid #083b5c; border-right:1px solid #083b5c }
+.bar u { position:absolute; top:2px; bottom:2px; border-left:1.5px solid #06324e; border-right:1.5px solid #06324e;
+  background:linear-gradient(#06324e,#06324e) center/100% 1px no-repeat }
 .key { display:inline-block; width:11px; height:11px; border-radius:3px; margin:0 5px 0 14px; vertical-align:-1px }
-svg { width:100%; height:auto; display:block } video { max-width:100%; border-radius:8px; background:#181c22; display:block }
+svg { width:100%; max-width:1050px; height:auto; display:block }
+video { max-width:100%; border-radius:8px; background:#181c22; display:block }
 pre { margin:0; padding:12px; background:var(--soft); border-radius:8px; overflow-x:auto;
   font:12.5px/1.45 ui-monospace,"DejaVu Sans Mono",monospace }
 summary { cursor:pointer; font-weight:600 } details + details { margin-top:10px } details > *:not(summary) { margin-top:10px }

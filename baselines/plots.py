@@ -89,27 +89,27 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve | None:
 
 
 def draw(panels: Sequence[Panel], columns: int = 3) -> Any:
-    """A matplotlib figure with one pair of axes per panel; thin bands are the range over seeds."""
-    figure, axes = _figure(len(panels), columns)
-    for ax, panel in zip(axes, panels, strict=False):
-        _curves(ax, panel)
-    for ax in axes[len(panels) :]:
-        ax.remove()
+    """A matplotlib figure with one pair of axes per panel; bands are the range over seeds."""
+    columns = max(1, min(columns, len(panels)))
+    rows = -(-len(panels) // columns)
+    with _style():
+        figure = _figure(4.0 * columns, 2.7 * rows)
+        axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+        for ax, panel in zip(axes, panels, strict=False):
+            _curves(ax, panel)
+        for ax in axes[len(panels) :]:
+            ax.remove()
     return figure
 
 
-def _figure(count: int, columns: int) -> tuple[Any, list[Any]]:
-    import matplotlib
+def _figure(width: float, height: float) -> Any:
+    """Inches. Not through pyplot: nothing is kept globally and no display is looked for."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = max(1, min(columns, count))
-    rows = -(-count // columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.0 * columns, 2.7 * rows), dpi=110, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
-    return figure, axes
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _curves(ax: Any, panel: Panel) -> None:
@@ -135,25 +135,19 @@ def _colors():
         yield from COLORS
 
 
-def heatmap(x: np.ndarray, values: np.ndarray, names: Sequence[str], title: str) -> Any:
+def heatmap(x: np.ndarray, values: np.ndarray, names: Sequence[str]) -> Any:
     """When each task was learned: `values: float[tasks, n]` in [0, 1] over env steps `x`."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(8.0, 1.1 + 0.2 * len(names)), dpi=110, layout="constrained")
-        FigureCanvasAgg(figure)
+    with _style({"axes.grid": False}):
+        figure = _figure(9.0, 1.0 + 0.2 * len(names))
         ax = figure.subplots()
-        mesh = ax.imshow(
-            values, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest", extent=(x[0], x[-1], len(names) - 0.5, -0.5)
-        )
+        extent = (x[0], x[-1], len(names) - 0.5, -0.5)
+        mesh = ax.imshow(values, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest", extent=extent)
         ax.set_yticks(range(len(names)), names, fontsize=7)
-        ax.set_title(title)
         ax.set_xlabel("env steps")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        figure.colorbar(mesh, ax=ax, shrink=0.8, pad=0.01)
+        figure.colorbar(mesh, ax=ax, pad=0.01, ticks=[0, 0.5, 1])
     return figure
 
 
@@ -180,19 +174,16 @@ def svg(figure: Any, prefix: str) -> str:
     return re.sub(r">\s+<", "><", text)
 
 
-def _style() -> Any:
+def _style(more: Mapping[str, Any] | None = None) -> Any:
     import matplotlib
 
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.rc_context({**STYLE, **(more or {})})
 
 
 def short(value: float) -> str:
     """1234567 -> "1.2M"."""
     size = abs(value)
-    if 1e6 <= size < 1e9:
-        return f"{value / 1e6:.3g}M"
-    if size >= 1e9:
-        return f"{value / 1e9:.3g}B"
-    if size >= 1e4:
-        return f"{value / 1e3:.3g}k"
-    return f"{value:.4g}"
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if size >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value / 1e3:.3g}k" if size >= 1e4 else f"{value:.4g}"

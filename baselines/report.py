@@ -1,11 +1,12 @@
-"""`taskloom report`: curves.png and a report.html that stands alone, of one run or of several compared."""
+"""`taskloom report`: curves.png and a report.html that stands alone. `baselines.comparison` compares several runs."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -16,9 +17,9 @@ import numpy as np
 import yaml
 
 from baselines import pages, plots
-from baselines.config import ConfigError, ReportConfig, TrainConfig, hint
+from baselines.config import ConfigError, ReportConfig, TrainConfig
 from baselines.evaluation import Evaluation
-from baselines.statistics import Interval, bootstrap, probability_of_improvement, time_to_threshold
+from baselines.statistics import Interval, bootstrap
 
 PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
     ("Success at the end", {"train/success_at_end": "training", "eval/test/success_at_end": "held-out"}, True),
@@ -52,6 +53,8 @@ def run(config: ReportConfig) -> int:
     else:
         out = _free(config.out or "report.html", config.overwrite)
         assert out is not None
+        from baselines.comparison import compare
+
         content = compare(folders, out, config.metric, config.threshold)
     if config.json:
         print_json(content)
@@ -79,7 +82,7 @@ class RunData:
 
     @cached_property
     def config(self) -> TrainConfig:
-        from baselines.training import read_config
+        from baselines.runs import read_config
 
         return read_config(self.path)
 
@@ -146,9 +149,8 @@ def build(run_dir: str | Path, out: Path | None = None) -> Path:
         figure = plots.draw(panels)
         plots.save_png(figure, data.path / "curves.png")
         band = " Bands: range over seeds." if len(data.config.seeds) > 1 else ""
-        sections.append(
-            pages.section("Learning curves", f"<p><small>Against env steps per seed.{band}</small></p>", plots.svg(figure, "curves"))
-        )
+        note = f"<p><small>Against env steps per seed.{band}</small></p>"
+        sections.append(pages.section("Learning curves", note, plots.svg(figure, "curves")))
     learned = _learned(data)
     if learned:
         sections.append(pages.section("When each task was learned", learned))
@@ -156,11 +158,10 @@ def build(run_dir: str | Path, out: Path | None = None) -> Path:
     if film.is_file() and film.stat().st_size <= MOST_VIDEO_BYTES:
         sections.insert(0, pages.section("The agent on held-out episodes", pages.video(film)))
     sections.append(_setting(data))
-    head = [
-        pages.header(data.name, _subtitle(data), "done" if data.done or _finishing(data) else "unfinished", data.done or _finishing(data))
-    ]
+    done = data.done or _finishing(data)
+    head = pages.header(data.name, _subtitle(data), "done" if done else "unfinished", done)
     out = out or data.path / "report.html"
-    _write(out, pages.page(data.name, [*head, _cards(data), *sections]))
+    write(out, pages.page(data.name, [head, _cards(data), *sections]))
     return out
 
 
@@ -169,7 +170,7 @@ def _finishing(data: RunData) -> bool:
     return data.final is not None and data.final.get("update") == data.metrics[-1].get("updates")
 
 
-def _write(path: Path, content: str) -> None:
+def write(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(content, encoding="utf-8")
@@ -182,10 +183,8 @@ def _subtitle(data: RunData) -> str:
     config = data.config
     names = [config.env] if isinstance(config.env, str) else list(config.env or ())
     words = f"{', '.join(names)} · {config.agent.name}"
-    try:
+    with contextlib.suppress(KeyError):  # registered by a package that is not imported now
         words += f" · {catalog.find(names[0].rpartition(':')[2]).description}" if len(names) == 1 else ""
-    except KeyError:  # registered by a package that is not imported now
-        pass
     return words
 
 
@@ -193,7 +192,8 @@ def _cards(data: RunData) -> str:
     items: list[tuple[str, str]] = []
     if data.seeds:
         success = _over_seeds(data.seeds, "success_at_end")
-        items.append((f"success at the end, {_note(data)}", percent(success)))
+        interval = f" [{100 * success.low:.0f}, {100 * success.high:.0f}]" if success.high > success.low else ""
+        items.append((f"success at the end{interval}, {_note(data)}", f"{100 * success.value:.1f} %"))
         if data.seeds[0].score != "success_at_end":
             items.append((f"{data.seeds[0].score} ({data.seeds[0].direction})", _over_seeds(data.seeds, "score").text()))
     steps = data.last("env_steps")
@@ -217,10 +217,10 @@ def _note(data: RunData) -> str:
 def _over_seeds(seeds: Sequence[Evaluation], metric: str, task: str | None = None) -> Interval:
     """Mean over seeds and episodes; the interval resamples episodes of all seeds within each task."""
     names = seeds[0].names if task is None else (task,)
-    return bootstrap(np.stack([np.concatenate([e.tasks[name][metric] for e in seeds]) for name in names], axis=1), _mean)
+    return bootstrap(np.stack([np.concatenate([e.tasks[name][metric] for e in seeds]) for name in names], axis=1), mean_score)
 
 
-def _mean(scores: np.ndarray) -> np.ndarray:
+def mean_score(scores: np.ndarray) -> np.ndarray:
     return scores.mean(axis=(-2, -1))
 
 
@@ -277,10 +277,11 @@ def _panels(data: RunData) -> list[plots.Panel]:
     panels = []
     for title, keys, bounded in PANELS:
         lines = {label: curve for key, label in keys.items() if (curve := data.curve(key)) is not None}
-        if lines:
+        shown_already = title == "Score" and data.seeds and data.seeds[0].score in ("success_at_end", "success_ever", "return", "length")
+        if lines and not shown_already:
             panels.append(plots.Panel(title, lines, bounded))
-    names = sorted({key for row in data.metrics for key in row if key.startswith("loss/")})
-    for key in names[:6]:
+    names = sorted({key for row in data.metrics for key in row if key.startswith(("loss/", "grad/norm"))}, reverse=True)
+    for key in names[:9]:
         line = data.curve(key)
         if line is not None:
             panels.append(plots.Panel(key, {key: line}))
@@ -295,11 +296,10 @@ def _learned(data: RunData) -> str:
     lines = {name: line for name, line in lines.items() if line is not None}
     if len(lines) < 2:
         return ""
-    end = max(line.x[-1] for line in lines.values())
-    grid = np.linspace(0, end, 120)
+    grid = np.linspace(min(line.x[0] for line in lines.values()), max(line.x[-1] for line in lines.values()), 120)
     order = [n for n in (data.seeds[0].names if data.seeds else ()) if n in lines] or sorted(lines)
     values = np.stack([np.interp(grid, lines[n].x, lines[n].mean, left=np.nan) for n in order])
-    return plots.svg(plots.heatmap(grid, values, order, "Success at the end, training worlds"), "learned")
+    return "<p><small>Success at the end of training episodes.</small></p>" + plots.svg(plots.heatmap(grid, values, order), "learned")
 
 
 def _setting(data: RunData) -> str:
@@ -315,138 +315,26 @@ def _setting(data: RunData) -> str:
 
 
 def command(config: TrainConfig) -> str:
-    """Keys that give this config again."""
-    if config.experiment is not None:
-        seeds = "" if config.seeds == (0,) else f" seeds=[{','.join(map(str, config.seeds))}]"
-        return f"experiment={config.experiment}{seeds} total_steps={config.total_steps}  # other keys: see the configuration"
-    env = config.env if isinstance(config.env, str) else f"[{','.join(config.env or ())}]"
-    return f"env={env} agent={config.agent.name} total_steps={config.total_steps}  # other keys: see the configuration"
+    """The words after `taskloom train` that give this config: those keys that differ from the experiment's or the agent's defaults."""
+    import dataclasses
+    import shlex
 
+    from baselines import compose
+    from baselines.config import show, to_dict
 
-# Several runs.
-
-
-def compare(folders: Sequence[str], out: Path, metric: str | None = None, threshold: float | None = None) -> dict[str, Any]:
-    """Write a page that compares runs; returns its figures.
-
-    Scores are those of the final evaluation, `[seeds, tasks]` over the tasks that all runs share. `metric` is the key of a curve
-    (`eval/test/<metric>`, `train/<metric>`); its last part is also what the final evaluations are compared by.
-    """
-    runs = [RunData(Path(folder)) for folder in folders]
-    labels = _labels(runs)
-    missing = [label for label, data in zip(labels, runs, strict=True) if not data.seeds]
-    if missing:
-        raise ReportError(f"run_dir: no final evaluation in {', '.join(missing)}: let the run end, or run taskloom evaluate run_dir=...")
-    first = runs[0].seeds[0]
-    if len({(data.seeds[0].score, data.seeds[0].direction) for data in runs}) > 1 and metric is None:
-        raise ConfigError("metric= is needed: these runs have different scores")
-    field = metric.rsplit("/", 1)[-1] if metric else "score"
-    legal = sorted(first.tasks[first.names[0]])
-    if field not in legal:
-        raise ConfigError(f"metric={metric} is not in the evaluations; {hint(field, [f'eval/test/{name}' for name in legal])}")
-    direction = first.direction if field in ("score", first.score) else "min" if field == "length" else "max"
-    tasks = [name for name in first.names if all(name in data.seeds[0].tasks for data in runs)]
-    if not tasks:
-        raise ConfigError("run_dir: these runs share no task")
-    scores = [np.array([[float(np.mean(e.tasks[t][field])) for t in tasks] for e in data.seeds]) for data in runs]
-    key = metric or _common_curve(runs, first.score)
-    curves = [data.curve(key) if key else None for data in runs]
-    if threshold is None:  # the level that every run reaches
-        ends = [float(line.mean[-1]) for line in curves if line is not None]
-        threshold = (min(ends) if direction == "max" else max(ends)) if ends else None
-    rows = []
-    for label, data, values, line in zip(labels, runs, scores, curves, strict=True):
-        times = [] if line is None or threshold is None else [time_to_threshold(line.x, y, threshold, direction) for y in line.y]
-        rows.append(
-            {"run": label, "agent": data.config.agent.name, "seeds": len(data.seeds), "env_steps": data.last("env_steps")}
-            | {"iqm": _plain(bootstrap(values)), "mean": _plain(bootstrap(values, _mean)), "wall_s": data.last("wall_s")}
-            | {"steps_to_threshold": [t if math.isfinite(t) else None for t in times]}
-        )
-    better = _improvement(scores, direction)
-    content = {"out": str(out), "metric": field, "direction": direction, "tasks": tasks, "threshold": threshold, "curve": key, "runs": rows}
-    content["probability_of_improvement"] = {a: {b: _plain(v) for b, v in row.items()} for a, row in _named(better, labels).items()}
-    _write(out, _comparison_page(runs, labels, content, scores, better))
-    return content
-
-
-def _labels(runs: Sequence[RunData]) -> list[str]:
-    names = [data.name for data in runs]
-    return [str(data.path) if names.count(data.name) > 1 else data.name for data in runs]
-
-
-def _common_curve(runs: Sequence[RunData], score: str) -> str | None:
-    wanted = ("eval/test/score", f"eval/test/{score}", f"train/{score}", "train/return")
-    return next((key for key in wanted if all(data.curve(key) is not None for data in runs)), None)
-
-
-def _improvement(scores: Sequence[np.ndarray], direction: str) -> list[list[Interval | None]]:
-    sign = 1.0 if direction == "max" else -1.0
-    return [
-        [None if i == j else probability_of_improvement(sign * a, sign * b) for j, b in enumerate(scores)] for i, a in enumerate(scores)
-    ]
-
-
-def _named(matrix: Sequence[Sequence[Interval | None]], labels: Sequence[str]) -> dict[str, dict[str, Interval]]:
-    return {a: {b: cell for b, cell in zip(labels, row, strict=True) if cell is not None} for a, row in zip(labels, matrix, strict=True)}
-
-
-def _plain(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def _comparison_page(
-    runs: Sequence[RunData],
-    labels: Sequence[str],
-    content: Mapping[str, Any],
-    scores: Sequence[np.ndarray],
-    better: list[list[Interval | None]],
-) -> str:
-    field, tasks = content["metric"], content["tasks"]
-    shares = field.startswith("success") or (field == "score" and runs[0].seeds[0].score.startswith("success"))
-
-    def shown(value: Mapping[str, float]) -> str:
-        interval = Interval(**value)
-        return percent(interval) if shares else interval.text(3)
-
-    rows = []
-    for row in content["runs"]:
-        times = [t for t in row["steps_to_threshold"] if t is not None]
-        reached = f"{plots.short(float(np.median(times)))} ({len(times)} of {len(row['steps_to_threshold'])} seeds)" if times else "-"
-        cells = [escape(row["run"]), escape(str(row["agent"])), str(row["seeds"]), shown(row["iqm"]), shown(row["mean"]), reached]
-        rows.append([*cells, plots.short(row["env_steps"]), duration(row["wall_s"])])
-    name = runs[0].seeds[0].score if field == "score" else field
-    head = ("run", "agent", "seeds", f"IQM of {escape(name)}", "mean", "env steps to threshold", "env steps", "training time")
-    level = content["threshold"]
-    note = f"{'More' if content['direction'] == 'max' else 'Less'} is better. {len(tasks)} shared tasks, final evaluation on held-out episodes; "
-    note += "brackets: 95 % stratified bootstrap interval over seeds."
-    note += f" Threshold: {content['curve']} = {level:.3g} (median over the seeds that reach it)." if level is not None else ""
-    parts = [pages.header("Comparison of runs", f"{len(runs)} runs, {name}")]
-    parts.append(pages.section("Scores", f"<p><small>{escape(note)}</small></p>", pages.table(head, rows, range(2, 8))))
-    few = min(len(data.seeds) for data in runs)
-    hedge = f" With {few} seed{'s' * (few != 1)} this says little." if few < 3 else ""
-    cells = [[escape(a), *("" if cell is None else cell.text() for cell in line)] for a, line in zip(labels, better, strict=True)]
-    chance = "<p><small>Probability that a seed of the run in the row beats one of the run in the column on a random task."
-    chance += f"{hedge}</small></p>"
-    parts.append(
-        pages.section("Probability of improvement", chance, pages.table(["", *map(escape, labels)], cells, range(1, len(labels) + 1)))
-    )
-    figure = plots.draw(_comparison_panels(runs, labels, content["curve"]))
-    parts.append(pages.section("Learning curves", "<p><small>Mean and range over seeds.</small></p>", plots.svg(figure, "compare")))
-    if len(tasks) > 1:
-        body = []
-        for i, task in enumerate(tasks):
-            means = [float(values[:, i].mean()) for values in scores]
-            body.append([escape(task), *(f"{100 * m:.1f} %" if shares else f"{m:.3g}" for m in means)])
-        parts.append(pages.section("Per task", pages.table(["task", *map(escape, labels)], body, range(1, len(labels) + 1))))
-    folders = "\n".join(f"{label}: {data.path}\n  taskloom train {command(data.config)}" for label, data in zip(labels, runs, strict=True))
-    parts.append(pages.section("Runs", pages.code(folders)))
-    return pages.page("Comparison of runs", parts)
-
-
-def _comparison_panels(runs: Sequence[RunData], labels: Sequence[str], key: str | None) -> list[plots.Panel]:
-    panels = []
-    for name in dict.fromkeys([*([key] if key else []), "train/success_at_end", "train/return", "train/length", "time/env_steps_per_s"]):
-        lines = {label: line for label, data in zip(labels, runs, strict=True) if (line := data.curve(name)) is not None}
-        if lines:
-            panels.append(plots.Panel(name, lines, "success" in name))
-    return panels
+    words = [f"experiment={config.experiment}"] if config.experiment else [f"env={show(config.env)}", f"agent={config.agent.name}"]
+    if config.size != "default":
+        words.append(f"size={config.size}")
+    try:
+        base = compose.compose("train", words)
+    except ConfigError:  # a package that is not installed here, or an experiment that is gone
+        base = TrainConfig(env=config.env, agent=dataclasses.replace(config.agent, fields={}))
+    ours, theirs = to_dict(config), to_dict(base)
+    for name in sorted(set(ours) - {"run_dir", "json", "experiment", "size", "env", "agent", "env_kwargs"}):
+        if ours[name] != theirs[name]:
+            words.append(f"{name}={show(ours[name])}")
+    for group in ("agent", "env_kwargs"):
+        for name, value in ours[group].items():
+            if name != "name" and value != theirs[group].get(name):
+                words.append(f"{group}.{name}={show(value)}")
+    return " ".join(shlex.quote(word) for word in words)
