@@ -131,9 +131,7 @@ class Evaluation:
                 "direction": self.direction,
                 "overall": {metric: show(self.overall(metric)) for metric in metrics},
                 "tasks": {
-                    name: {
-                        metric: {**show(self.task(name, metric)), "episodes": np.asarray(values[metric]).tolist()} for metric in metrics
-                    }
+                    name: {metric: {**show(self.task(name, metric)), "episodes": np.asarray(values[metric]).tolist()} for metric in metrics}
                     for name, values in self.tasks.items()
                 },
             },

@@ -63,9 +63,7 @@ class ActorCritic(nnx.Module):
         new = tuple(gru.step(carry[:, i], x, is_first) for i, (gru, x) in enumerate(zip(self.grus, encoded, strict=True)))
         return new, jnp.stack(new, axis=1)
 
-    def sequence(
-        self, observation: Any, carry: jax.Array, is_first: jax.Array, agent_type: jax.Array | None
-    ) -> tuple[jax.Array, ...]:
+    def sequence(self, observation: Any, carry: jax.Array, is_first: jax.Array, agent_type: jax.Array | None) -> tuple[jax.Array, ...]:
         """Features float32[T * B, F] of sequences `[T, B, ...]`, from the memory before their first step."""
         length, batch = is_first.shape
         rows, types = jax.tree.map(lambda x: x.reshape(length * batch, *x.shape[2:]), (observation, agent_type))

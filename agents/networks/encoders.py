@@ -61,9 +61,7 @@ class ImageLeaf(nnx.Module):
         layers = []
         for out in widths:
             stride = 2 if min(height, width) > 8 else 1
-            layers.append(
-                nnx.Conv(channels, out, (3, 3), strides=stride, kernel_init=nnx.initializers.orthogonal(2**0.5), rngs=rngs)
-            )
+            layers.append(nnx.Conv(channels, out, (3, 3), strides=stride, kernel_init=nnx.initializers.orthogonal(2**0.5), rngs=rngs))
             height, width, channels = -(-height // stride), -(-width // stride), out
         self.layers = nnx.List(layers)
         self.features = height * width * channels

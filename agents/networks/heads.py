@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from agents.networks.mlp import dense
-
 
 class Head(nnx.Module):
     """Linear output layer; with `num_heads` > 1 one per task.

@@ -127,14 +127,7 @@ class OnlineRunner:
         """
         state, metrics = self._chunk_program(state, self._shared)
         metrics = {name: np.asarray(value, np.float64) for name, value in jax.device_get(metrics).items()}
-        waiting = metrics.pop("waiting")
-        if waiting.max() > WAITING_TOO_MUCH and self._cache.setdefault("warned", 0) == 0:
-            self._cache["warned"] = 1
-            warnings.warn(
-                f"slots spent {100 * min(waiting.max(), 1.0):.0f} % of their steps waiting for a fresh episode: raise max_restarts"
-                + ("" if self.pool is None else ", or the pool's entries or max_reuse, or use fewer updates per chunk"),
-                stacklevel=2,
-            )
+        self._report_waiting(float(metrics.pop("waiting").max()))
         seen = {name: value for name, value in metrics.items() if not np.isnan(value).any()}
         seen["env_steps"], seen["decisions"] = self._count(state.env_steps), self._count(state.decisions)
         seen["updates"] = np.asarray(state.updates, np.float64)
@@ -330,6 +323,15 @@ class OnlineRunner:
         slots, timestep = self._autoreset.step(slots, action)
         running, ended = running.step(inputs, timestep, whole)
         return (slots, carry, running), (inputs, action, extras, timestep, ended)
+
+    def _report_waiting(self, share: float) -> None:
+        """Warn once if slots wait for their next episode in more than 2 % of their steps."""
+        if share <= WAITING_TOO_MUCH or self._cache.get("warned"):
+            return
+        self._cache["warned"] = True
+        more = "" if self.pool is None else ", or the pool's entries or max_reuse, or use fewer updates per chunk"
+        text = f"slots spent {100 * min(share, 1.0):.0f} % of their steps waiting for a fresh episode: raise max_restarts{more}"
+        warnings.warn(text, stacklevel=3)
 
     @staticmethod
     def _count(words: jax.Array) -> np.ndarray:

@@ -12,16 +12,16 @@ from envs.core.autoreset import ActInput
 from tests.agents.probes import DISCOUNT, STATES, Locks, Tabular, Target
 from tests.toys import Corridor2, Memory, Options
 
-BASE = dict(
-    learning_rate=1e-2,
-    rollout_length=8,
-    epochs=4,
-    minibatches=2,
-    discount=DISCOUNT,
-    hidden=(32, 32),
-    embed_dim=4,
-    entropy=0.0,
-)
+BASE = {
+    "learning_rate": 1e-2,
+    "rollout_length": 8,
+    "epochs": 4,
+    "minibatches": 2,
+    "discount": DISCOUNT,
+    "hidden": (32, 32),
+    "embed_dim": 4,
+    "entropy": 0.0,
+}
 
 
 def train(env, updates=100, num_envs=64, **fields):
