@@ -51,7 +51,7 @@ class Categorical:
     def log_prob_and_entropy(self, outputs: jax.Array, mask: jax.Array | None, raw: jax.Array) -> tuple[jax.Array, jax.Array]:
         """log p(raw) and entropy, float32[...], summed over the choices."""
         raw = raw[..., None] if self.scalar else raw
-        log_prob, entropy, at = 0.0, 0.0, 0
+        log_prob, entropy, at = jnp.zeros(()), jnp.zeros(()), 0
         for logits in self._parts(_masked(outputs, mask)):
             m, n = logits.shape[-2:]
             logp = jax.nn.log_softmax(logits)
@@ -97,7 +97,8 @@ class Gaussian:
     dtype: str
 
     @property
-    def size(self) -> int:
+    def num_outputs(self) -> int:
+        """Means only; the standard deviations do not depend on the observation."""
         return len(self.low)
 
     def sample(self, key: jax.Array, outputs: jax.Array, mask: None = None) -> jax.Array:
@@ -105,7 +106,7 @@ class Gaussian:
         return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
 
     def mode(self, outputs: jax.Array, mask: None = None) -> jax.Array:
-        return outputs[..., : self.size]
+        return outputs[..., : self.num_outputs]
 
     def log_prob_and_entropy(self, outputs: jax.Array, mask: None, raw: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_std = jnp.split(outputs, 2, axis=-1)
@@ -136,8 +137,8 @@ def distribution_of(space: gym.Space) -> Distribution:
             raise TypeError(f"action_space: MultiDiscrete must be one-dimensional, got nvec of shape {space.nvec.shape}")
         return Categorical(tuple(int(n) for n in space.nvec), tuple(int(s) for s in space.start), False)
     if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        flat = (tuple(float(x) for x in bound.reshape(-1)) for bound in (space.low, space.high))
-        return Gaussian(*flat, shape=tuple(space.shape), dtype=np.dtype(space.dtype).name)
+        low, high = (tuple(float(x) for x in bound.reshape(-1)) for bound in (space.low, space.high))
+        return Gaussian(low, high, tuple(space.shape), np.dtype(space.dtype).name)
     raise TypeError(f"action_space={space} is not supported; legal kinds: Discrete, MultiDiscrete, Box of floats")
 
 

@@ -47,7 +47,7 @@ class ActorCritic(nnx.Module):
         self.actor = MLP(hidden[0], tuple(hidden[1:]), activation, False, rngs)
         self.critic = MLP(hidden[0], tuple(hidden[1:]), activation, layer_norm_critic, rngs)
         gaussian = isinstance(self.distribution, Gaussian)
-        outputs = self.distribution.size if gaussian else self.distribution.num_outputs
+        outputs = self.distribution.num_outputs
         # Gain 0.01: the first policy is close to uniform whatever the observation.
         self.policy_head = Head(self.actor.outputs, outputs, policy_heads, 0.01, rngs)
         self.value_head = Head(self.critic.outputs, 1, value_heads, 1.0, rngs)

@@ -6,6 +6,7 @@ their concatenation without building it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ class VectorLeaf(nnx.Module):
     def __init__(self, space: gym.spaces.Box):
         integer = np.issubdtype(space.dtype, np.integer)
         self.count = bool(integer and not (space.low.min() >= 0 and space.high.max() <= 1))
-        self.features = int(np.prod(space.shape))
+        self.features = math.prod(space.shape)
 
     def __call__(self, x: jax.Array, observation: Mapping[str, jax.Array]) -> jax.Array:
         signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
@@ -46,7 +47,7 @@ class IdsLeaf(nnx.Module):
     def __init__(self, space: gym.Space, vocab: int, embed_dim: int, rngs: nnx.Rngs):
         self.table = nnx.Param(jax.random.normal(rngs.params(), (vocab, embed_dim)))
         self.offset = int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
-        self.features = int(np.prod(space.shape, dtype=int)) * embed_dim
+        self.features = math.prod(space.shape or ()) * embed_dim
 
     def __call__(self, x: jax.Array, observation: Mapping[str, jax.Array]) -> jax.Array:
         ids = x.astype(jnp.int32) - self.offset
@@ -96,7 +97,7 @@ class TokensLeaf(nnx.Module):
     """int32[length] tokens: table plus position, one dense layer, mean over what is not padding (0)."""
 
     def __init__(self, space: gym.spaces.Box, vocab: int, width: int, rngs: nnx.Rngs):
-        length = int(np.prod(space.shape))
+        length = math.prod(space.shape)
         self.table = nnx.Param(jax.random.normal(rngs.params(), (vocab, width)))
         self.position = nnx.Param(0.02 * jax.random.normal(rngs.params(), (length, width)))
         self.layer = dense(width, width, rngs)
@@ -163,7 +164,7 @@ def observation_leaves(spec: EnvSpec) -> dict[str, tuple[Kind, gym.Space]]:
     return found
 
 
-def _leaf(name: str, kind: Kind, space: gym.Space, embed_dim: int, rngs: nnx.Rngs) -> nnx.Module:
+def _leaf(name: str, kind: Kind, space: gym.Space, embed_dim: int, rngs: nnx.Rngs) -> Any:
     if isinstance(space, gym.spaces.MultiBinary):
         space = gym.spaces.Box(0, 1, space.shape, space.dtype)
     if isinstance(kind, Ids):

@@ -169,7 +169,7 @@ class PPO:
             return x if x.ndim == value.ndim else jnp.broadcast_to(x[..., None], value.shape)
 
         valid, terminated = wide(inputs.valid), wide(timestep.terminated)
-        if inputs.alive is not None:
+        if inputs.alive is not None and timestep.alive is not None:
             valid &= inputs.alive
             terminated |= ~timestep.alive & ~wide(timestep.truncated)
         truncated = wide(timestep.truncated) & ~terminated

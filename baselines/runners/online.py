@@ -225,8 +225,10 @@ class OnlineRunner:
 
     @cached_property
     def _chunk_program(self) -> Any:
-        options = {} if self._mesh is None else {"out_shardings": (self._shardings, None)}
-        return jax.jit(self._over_seeds(self._chunk, shared=True), donate_argnums=0, **options)
+        program = self._over_seeds(self._chunk, shared=True)
+        if self._mesh is None:
+            return jax.jit(program, donate_argnums=0)
+        return jax.jit(program, donate_argnums=0, out_shardings=(self._shardings, None))
 
     def _over_seeds(self, function: Any, *, shared: bool) -> Any:
         """`function` with a leading seed axis on its first argument and results."""
@@ -335,8 +337,8 @@ class OnlineRunner:
 
     @staticmethod
     def _count(words: jax.Array) -> np.ndarray:
-        words = np.asarray(words, np.uint64)
-        return (words[..., 0] * 2**32 + words[..., 1]).astype(np.float64)
+        high, low = np.moveaxis(np.asarray(words, np.float64), -1, 0)
+        return high * 2.0**32 + low
 
 
 def _add_words(words: jax.Array, more: jax.Array) -> jax.Array:

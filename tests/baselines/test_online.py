@@ -15,6 +15,26 @@ from baselines.runners.online import OnlineRunner
 from envs.core.autoreset import PoolConfig
 from tests.toys import Chain
 
+NAMES = (
+    "train/return",
+    "train/length",
+    "train/success_at_end",
+    "train/success_ever",
+    "train/task/left/success_at_end",
+    "loss/policy",
+    "loss/value",
+    "loss/entropy",
+    "loss/kl",
+    "loss/clip_fraction",
+    "loss/explained_variance",
+    "grad/norm",
+    "env/illegal_actions",
+    "env/reset_share",
+    "env/pool_reuse",
+    "env_steps",
+    "updates",
+    "decisions",
+)
 AGENT = PPO(rollout_length=8, hidden=(16, 16), embed_dim=2, minibatches=2, learning_rate=3e-3, discount=0.9)
 
 
