@@ -213,10 +213,10 @@ def transition(b: BlockTables, rules: Rules, world: World, action: jax.Array) ->
     mined = is_mine & (drop != NO_ITEM)
     inventory = world.inventory + jnp.asarray(rules.delta)[action].astype(jnp.uint8)
     inventory = inventory + (mined & (items == drop)).astype(jnp.uint8)
-    # Fuel: burn what is left in the furnace, else the first kind at hand.
+    # Fuel: burn what is left in the furnace, else the first kind at hand beside the ingredients (what comes out cannot burn yet).
     smelt = jnp.asarray(rules.station)[action] == FURNACE
     light = smelt & (world.heat < SMELT_HEAT)
-    first = jnp.argmax(inventory[rules.fuel_item] > 0)
+    first = jnp.argmax(world.inventory[rules.fuel_item] > jnp.asarray(rules.fuel_need)[action])
     inventory = inventory - (light & (items == jnp.asarray(rules.fuel_item)[first])).astype(jnp.uint8)
     heat = world.heat + jnp.where(light, jnp.asarray(rules.fuel_heat)[first], 0).astype(jnp.uint8)
     heat = heat - jnp.where(smelt, SMELT_HEAT, 0).astype(jnp.uint8)
