@@ -187,8 +187,9 @@ def watch(env: Any, policy: Any, config: PlayConfig, window: Any) -> Iterator[Re
     """Show episodes one after another. Space pauses, right steps while paused, up and down change the speed, tab skips, escape ends."""
     from baselines.video import Episode, picture
 
-    fps, paused = config.fps, False
+    fps = config.fps
     for task, number in _schedule(env, config):
+        paused = False
         episode = Episode(env, policy, task, number, _seed(config))
         moments = episode.moments()
         moment = next(moments)

@@ -80,6 +80,9 @@ class RunData:
 
     path: Path
 
+    def __post_init__(self):
+        self.config  # noqa: B018  (a folder that is no run is refused before anything else)
+
     @cached_property
     def config(self) -> TrainConfig:
         from baselines.runs import read_config

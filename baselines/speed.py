@@ -113,7 +113,9 @@ def env_speed(
     env: FunctionalEnv, num_envs: int, *, pool: PoolConfig | None, repeats: int = 5, steps: int | None = None, length: int | None = None
 ) -> EnvSpeed:
     """Measure an environment at one batch size. `steps`: env steps per timing; None: as many as take about a second."""
-    program = EnvProgram(env, num_envs, length or chunk_length(num_envs), pool)
+    if length is None:
+        length = chunk_length(num_envs) if steps is None else max(1, min(chunk_length(num_envs), steps // num_envs))
+    program = EnvProgram(env, num_envs, length, pool)
     program.chunk()
     most = None if steps is None else max(1, round(steps / (num_envs * program.length)))
     rates, decisions, total = [], [], np.zeros(4, np.int64)

@@ -1,0 +1,157 @@
+"""Reports from a run folder written by hand: every figure in them is known."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from baselines import comparison, plots, report
+from baselines.config import AgentConfig, ConfigError, ReportConfig, TrainConfig, to_dict
+from baselines.evaluation import Evaluation
+
+TASKS = ("left", "right")
+
+
+def evaluation(means, episodes=4, split="test"):
+    """The first `mean * episodes` episodes of each task succeed."""
+    table = {}
+    for task, mean in zip(TASKS, means, strict=True):
+        won = (np.arange(episodes) < mean * episodes).astype(float)
+        table[task] = dict.fromkeys(("return", "success_at_end", "success_ever", "score"), won)
+        table[task] |= {"length": 8 - 4 * won, "illegal_actions": 0 * won}
+    return json.loads(Evaluation(split, 0, episodes, "success_at_end", "max", table).to_json())
+
+
+def make_run(folder, scores, seeds=(0, 1), speed=1.0, done=True):
+    folder.mkdir()
+    config = TrainConfig(env="Toy/Chain-v0", agent=AgentConfig("ppo", {"gamma": 0.9}), seeds=seeds, total_steps=1000)
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    (folder / "versions.json").write_text(json.dumps({"jax": "1.2.3", "devices": ["cpu:<b>"]}))
+    rows = []
+    for i in range(11):
+        for seed in seeds:
+            rise = min(1.0, speed * i / 10) * (1 if seed == 0 else 0.8)
+            rows.append(
+                {"env_steps": 100 * i, "updates": i, "wall_s": 6.0 * i, "seed": seed, "train/success_at_end": rise, "train/return": rise}
+                | {"train/task/left/success_at_end": rise, "train/task/right/success_at_end": rise / 2, "loss/value": 1 - rise}
+                | ({"eval/test/score": rise} if i % 5 == 0 else {})
+            )
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"cut off')
+    (folder / "evaluations").mkdir()
+    content = {"protocol": 1, "env": "Toy/Chain-v0", "split": "test", "update": 10, "episodes": 4, "score": "success_at_end"}
+    content |= {"direction": "max", "seeds": {str(s): evaluation(scores[s]) for s in seeds}}
+    content |= {"references": {"random": evaluation((0.25, 0.0)), "planner": evaluation((1.0, 1.0))}}
+    (folder / "evaluations" / "10-test.json").write_text(json.dumps(content))
+    (folder / "evaluations" / "5-test.json").write_text("{}")
+    (folder / "evaluations" / "reference-random-test.json").write_text("{}")
+    if done:
+        (folder / "DONE").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    good = make_run(root / "good", {0: (1.0, 0.75), 1: (1.0, 0.5)})
+    poor = make_run(root / "poor", {0: (0.5, 0.25), 1: (0.5, 0.0)}, speed=0.5)
+    return good, poor
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    (runs[0] / "video.mp4").write_bytes(b"not really a film")
+    return report.build(runs[0]).read_text()
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
+    assert not re.search(r"@import|url\((?!#)|<link|<script", page)
+    assert base64.b64encode(b"not really a film").decode() in page
+
+
+def test_page_tells_what_the_run_did(runs, page):
+    assert (runs[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert "Toy/Chain-v0" in text and "81.2 %" in text, "mean success over 2 seeds, 2 tasks"
+    assert "100.0 %" in text and "62.5 %" in text and "12.5 %" in text, "tasks, and random over all tasks"
+    assert "planner" in text and "normalised" in text and "1.2.3" in text and "gamma: 0.9" in text
+    assert "cpu:&lt;b&gt;" in page, "what comes from files is escaped"
+    assert "When each task was learned" in page and "unfinished" not in page
+
+
+def test_ids_of_inline_figures_do_not_clash(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', page):
+        assert target in ids
+
+
+def test_unfinished_run_without_evaluation(tmp_path):
+    folder = make_run(tmp_path / "r", {0: (0, 0), 1: (0, 0)}, done=False)
+    for file in (folder / "evaluations").iterdir():
+        file.unlink()
+    text = report.build(folder, tmp_path / "page.html").read_text()
+    assert "unfinished" in text and "Success per task" not in text and "Learning curves" in text
+
+
+def test_no_run_folder_and_nothing_logged(tmp_path):
+    with pytest.raises(ConfigError, match="not a run folder"):
+        report.build(tmp_path)
+    folder = make_run(tmp_path / "r", {0: (0, 0), 1: (0, 0)})
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(report.ReportError, match="nothing yet"):
+        report.build(folder)
+
+
+def test_comparison_figures(runs, tmp_path):
+    content = comparison.compare([str(r) for r in runs], tmp_path / "c.html", threshold=0.4)
+    good, poor = content["runs"]
+    assert good["mean"]["value"] == pytest.approx(0.8125) and poor["mean"]["value"] == pytest.approx(0.3125)
+    assert good["iqm"]["value"] == pytest.approx(0.875)
+    # eval/test/score rises from 0 by 0.1 (seed 0) or 0.08 (seed 1) per 100 steps, half as fast in the poor run.
+    assert good["steps_to_threshold"] == pytest.approx([400, 500]) and poor["steps_to_threshold"] == pytest.approx([800, 1000])
+    better = content["probability_of_improvement"]
+    assert better["good"]["poor"]["value"] == 1.0 and better["poor"]["good"]["value"] == 0.0
+    text = re.sub(r"<[^>]+>", " ", (tmp_path / "c.html").read_text())
+    assert "81.2 %" in text and "31.2 %" in text and "With 2 seeds" in text
+
+
+def test_comparison_default_threshold_and_other_metric(runs, tmp_path):
+    content = comparison.compare([str(r) for r in runs], tmp_path / "c.html", metric="eval/test/length")
+    assert content["direction"] == "min" and content["runs"][0]["mean"]["value"] == pytest.approx(8 - 4 * 0.8125)
+    assert content["probability_of_improvement"]["good"]["poor"]["value"] == 1.0, "shorter episodes are better"
+    with pytest.raises(ConfigError, match="eval/test/length"):
+        comparison.compare([str(r) for r in runs], tmp_path / "c.html", metric="eval/test/lenght")
+
+
+def test_verb(runs, tmp_path, capsys):
+    out = tmp_path / "new.html"
+    assert report.run(ReportConfig(run_dir=tuple(map(str, runs)), out=str(out), json=True)) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == str(out)
+    with pytest.raises(ConfigError, match="exists already"):
+        report.run(ReportConfig(run_dir=tuple(map(str, runs)), out=str(out)))
+    assert report.run(ReportConfig(run_dir=str(runs[0]), out=str(out), overwrite=True)) == 0
+    with pytest.raises(ConfigError, match="run_dir"):
+        report.run(ReportConfig())
+    with pytest.raises(ConfigError, match="html"):
+        report.run(ReportConfig(run_dir=str(runs[0]), out=str(tmp_path / "new.pdf")))
+
+
+def test_curve_aligns_seeds_and_thins_out():
+    rows = [{"env_steps": s, "seed": 0, "a": float(s)} for s in range(2001)]
+    rows += [{"env_steps": s, "seed": 1, "a": 2.0 * s} for s in range(0, 1001, 50)]
+    line = plots.curve(rows, "a")
+    assert line.y.shape[0] == 2 and line.x.size == plots.MOST_POINTS and line.x[-1] <= 1000
+    assert np.allclose(line.y[0], line.x) and np.allclose(line.y[1], 2 * line.x)
+    assert plots.curve(rows, "b") is None
+    assert plots.short(1234567) == "1.23M" and plots.short(12345) == "12.3k" and plots.short(0.5) == "0.5"
+
+
+def test_command_names_what_differs():
+    config = TrainConfig(env="SkillGraph/Obtain-v0", agent=AgentConfig("ppo", {"discount": 0.9}), seeds=(0, 1), task=("coal", "torch"))
+    words = report.command(config)
+    assert "env=SkillGraph/Obtain-v0 agent=ppo" in words and "agent.discount=0.9" in words
+    assert "'seeds=[0,1]'" in words and "'task=[coal,torch]'" in words and "num_envs" not in words
