@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"train": "baselines.training", "Run": "baselines.training", "load": "baselines.policy", "Policy": "baselines.policy"}
+_HOMES = {"train": "baselines.training", "Run": "baselines.runs", "load": "baselines.policy", "Policy": "baselines.policy"}
 
 __all__ = ["Policy", "Run", "load", "train"]
 

@@ -213,7 +213,7 @@ class CheckpointFolder:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            content = {"format_version": FORMAT_VERSION, "kind": kind, "update": update, "metadata": dict(metadata)}
+            content: dict[str, Any] = {"format_version": FORMAT_VERSION, "kind": kind, "update": update, "metadata": dict(metadata)}
             content["leaves"] = {name: _describe(leaf) for name, leaf in leaves.items()}
             stored = {name: _stored(leaf) for name, leaf in leaves.items() if np.size(leaf)}
             if stored:

@@ -61,10 +61,10 @@ def parse(verb: str, word: str, multirun: bool = False) -> Word:
     """Split and check one `key=value`. Raises ConfigError that names the key."""
     name, equals, text = word.partition("=")
     name = name.strip()
-    if not equals:
+    if not equals or not name:
         raise ConfigError(f"{word!r} is not understood: expected key=value; keys: {', '.join(sorted(_settable(verb)))}")
-    if name[:1] in "+~":
-        raise ConfigError(f"{name}: write the key alone, without {name[:1] or 'a sign'} before it")
+    if name.startswith(("+", "~")):
+        raise ConfigError(f"{word!r}: write the key alone, without {name[:1]} before it")
     cls = VERBS[verb]
     if not _KEY.fullmatch(name):
         raise ConfigError(f"unknown key {name!r}; {hint(name, _settable(verb))}")
@@ -74,8 +74,12 @@ def parse(verb: str, word: str, multirun: bool = False) -> Word:
     if rest and not (top == "env_kwargs" or (top == "agent" and verb in TRAINS)):
         reason = "names a reference here, it has no fields" if top == "agent" else "has no fields"
         raise ConfigError(f"unknown key {name}: {top} {reason}")
+    if "." in rest:
+        raise ConfigError(f"unknown key {name}: {name.rpartition('.')[0]} has no fields")
     if rest in ("task", "split") and top == "env_kwargs":
         raise ConfigError(f"{name}: write {rest}= instead")
+    if name == "agent.name":
+        raise ConfigError("agent.name: write agent= instead")
     values = _values(name, text)
     if len(values) > 1 and not multirun:
         raise ConfigError(f"{name}={text} holds several values: write a list as [{text}], or add --multirun for one run each")
@@ -132,7 +136,8 @@ def _plain(name: str, text: str, value: Any) -> Any:
 def _one(verb: str, values: dict[str, Any], json: bool) -> Any:
     if verb not in COMPOSED:
         return convert(VERBS[verb], {**values, "json": json})
-    values = dict(values)
+    # Config groups know no null: not given and null are the same.
+    values = {k: v for k, v in values.items() if v is not None or k not in ("agent", "experiment")}
     for key in ("env", "agent"):
         for text in _listed(values.get(key)):
             import_module_of(key, text)
@@ -249,7 +254,7 @@ def _composed(verb: str, values: dict[str, Any], json: bool) -> Any:
         if values.get("size") is not None and values["size"] not in sizes():
             raise ConfigError(f"size={values['size']} is unknown; {hint(values['size'], sizes())}")
     for key, value in values.items():
-        sign = "++" if key.startswith(("env_kwargs.", "agent.")) else ""
+        sign = "++" if key == "env_kwargs" or key.startswith(("env_kwargs.", "agent.")) else ""
         overrides.append(f"{sign}{key}={_quoted(value)}")
     if GlobalHydra.instance().is_initialized():
         GlobalHydra.instance().clear()
@@ -260,7 +265,7 @@ def _composed(verb: str, values: dict[str, Any], json: bool) -> Any:
             OmegaConf.set_struct(whole, False)
             del whole["hydra"]
             plain = OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, KeyError) as error:
         text = " ".join(str(error).split())
         where = f"experiment={experiment}" if experiment is not None else f"{verb}: {' '.join(overrides)}"
         raise ConfigError(f"{where} cannot be composed: {text[:500]}") from error

@@ -82,6 +82,7 @@ class TrainConfig:
     chunk_updates: int | None = key("updates per compiled chunk; null: about 65,536 env steps", None, least=1)
     pool_entries: int | None = key("fresh episodes kept ready per chunk, 0: none; null: what the environment asks for", None, least=0)
     pool_reuse: int = key("how often one of them is handed out at most", 4, least=1)
+    max_restarts: int | None = key("slots restarted per step at most; null: an eighth of them", None, least=1)
     resample_tasks: bool = key("draw a new task at every restart instead of keeping the slot's", False)
     episodes: int = key("episodes per task of the final evaluation, on split test", 50, least=1)
     eval_every: int | None = key("updates between evaluations while training; 0: none; null: ten in the run", None, least=0)
@@ -335,7 +336,7 @@ def describe(kind: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "mapping"
     names = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", None: "null", AgentConfig: "name"}
-    return names.get(kind) or getattr(kind, "__name__", str(kind))
+    return names.get(kind) or str(getattr(kind, "__name__", kind))
 
 
 def show(value: Any) -> str:

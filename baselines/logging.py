@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,7 @@ class MetricsLog:
         self._file.close()
         for writer in self._writers.values():
             writer.close()
+        self._writers = {}
 
     def _tensorboard(self, row: Mapping[str, Any]) -> None:
         seed, steps = int(row["seed"]), int(row["env_steps"])
@@ -109,7 +111,6 @@ def memory_bytes() -> int:
 def versions() -> dict[str, Any]:
     """What `versions.json` holds: interpreter, libraries, devices, platform, and the commit where there is one."""
     import importlib.metadata as metadata
-    import platform
 
     import jax
 
@@ -122,8 +123,17 @@ def versions() -> dict[str, Any]:
             found[name] = None
     found["devices"] = [f"{d.platform}:{d.device_kind}" for d in jax.devices()]
     found["cpus"] = os.cpu_count()
+    found["processor"] = _processor()
     found["commit"] = _commit()
     return found
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def _commit() -> str | None:

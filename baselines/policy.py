@@ -25,7 +25,7 @@ class Trained:
     """
 
     def __init__(self, run_dir: str | Path, checkpoint: str | int = "last"):
-        from baselines.training import read_config
+        from baselines.runs import read_config
 
         self.run_dir = Path(run_dir)
         self.config: TrainConfig = read_config(run_dir)
@@ -44,11 +44,14 @@ class Trained:
 
     def policy(self, seed: int | None = None, explore: bool = False) -> Any:
         """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`."""
+        return self.runner.policy(self.model, self.check_seed(seed), explore)
+
+    def check_seed(self, seed: int | None) -> int:
+        """Index of a seed of the run (None: its first); ConfigError if it is none of them."""
         seeds = self.config.seeds
-        seed = seeds[0] if seed is None else seed
-        if seed not in seeds:
+        if seed is not None and seed not in seeds:
             raise ConfigError(f"seeds={seed} is no seed of this run; legal: {', '.join(map(str, seeds))}")
-        return self.runner.policy(self.model, seeds.index(seed), explore)
+        return 0 if seed is None else seeds.index(seed)
 
     def check_fits(self, env: Any) -> None:
         """ConfigError if an environment's spaces are not those that the policy was trained on."""
@@ -84,6 +87,7 @@ class Policy:
 
     def __init__(self, trained: Trained, seed: int | None = None):
         self._trained, self._seed = trained, seed
+        trained.check_seed(seed)
         self._env = trained.env
         self._lead: tuple[int, ...] | None = None
 

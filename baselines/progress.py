@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
@@ -81,7 +82,7 @@ class RunProgress:
         """After a chunk: env steps so far (per seed), env steps per second (all seeds), share of successful episodes, bytes."""
         state = "training"
         eta = (self.total - env_steps) * seeds / rate if rate > 0 else None
-        shown = {
+        shown: dict[str, Any] = {
             "steps": f"{amount(env_steps)}/{amount(self.total)}",
             "rate": amount(rate),
             "eta": duration(eta) if eta is not None else "-",

@@ -9,45 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import json
 import math
-import os
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from baselines import build, results
 from baselines.checkpoint import CheckpointError, CheckpointFolder, Manifest
-from baselines.config import (
-    ConfigError,
-    TrainConfig,
-    config_hash,
-    convert,
-    default_run_dir,
-    differing,
-    hashed_part,
-    to_dict,
-)
-from baselines.logging import MetricsLog, memory_bytes, read_metrics, versions, write_json
+from baselines.config import TrainConfig, config_hash, default_run_dir
+from baselines.logging import MetricsLog, memory_bytes, write_json
 from baselines.progress import RunProgress, duration
+from baselines.runs import Run, TrainingError, check_folder, finished, lock, write_config
 
 # A chunk is about this many env steps of one seed: seconds on a small CPU. It depends on the config alone, never on timing.
 CHUNK_STEPS = 65_536
 CHUNKS_PER_CHECKPOINT = 10
 EVALUATIONS_PER_RUN = 10
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on; the message says what to do."""
 
 
 class Interrupted(BaseException):
@@ -56,34 +39,6 @@ class Interrupted(BaseException):
     def __init__(self, number: int):
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder after `train`.
-
-    Attributes:
-        run_dir: the folder.
-        config: its config.
-        update, env_steps: how far it is (env steps per seed).
-        evaluation: content of the final `evaluations/<update>-test.json`.
-    """
-
-    run_dir: Path
-    config: TrainConfig
-    update: int
-    env_steps: int
-    evaluation: dict[str, Any]
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Rows of metrics.jsonl."""
-        return read_metrics(self.run_dir)
-
-    def policy(self, checkpoint: str | int = "last") -> Any:
-        """The trained policy: see `baselines.load`."""
-        from baselines.policy import load
-
-        return load(self.run_dir, checkpoint)
 
 
 def train(overrides: Sequence[str] = ()) -> Run:
@@ -122,50 +77,38 @@ def run(config: TrainConfig) -> Run:
     if config.debug:
         _debug()
     run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
-    _check_folder(run_dir, config)
+    check_folder(run_dir, config)
+    done = finished(run_dir, config)
+    if done is not None:
+        return done
+    loop = _Loop(run_dir, dataclasses.replace(config, run_dir=str(run_dir)))  # a mistake shows here, before anything is written
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"run_dir={run_dir} cannot be created: {error.strerror}") from error
-    with _lock(run_dir):
-        finished = _finished(run_dir, config)
-        if finished is not None:
-            return finished
-        (run_dir / "DONE").unlink(missing_ok=True)
-        return _Loop(run_dir, dataclasses.replace(config, run_dir=str(run_dir))).run()
-
-
-def read_config(run_dir: str | Path) -> TrainConfig:
-    """The config of a run folder. Raises ConfigError if it is none."""
-    path = Path(run_dir) / "config.yaml"
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"run_dir={run_dir} is not a run folder: it has no config.yaml") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"run_dir={run_dir}: config.yaml cannot be read ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"run_dir={run_dir}: config.yaml is not a mapping of keys")
-    try:
-        return convert(TrainConfig, content)
-    except ConfigError as error:
-        raise ConfigError(f"run_dir={run_dir}: config.yaml: {error}") from error
+    with lock(run_dir):
+        return loop.run()
 
 
 def make_runner(config: TrainConfig, env: Any, agent: Any, chunk_updates: int | None = None) -> Any:
     """The runner of a config. `chunk_updates`: what the run was started with; None: the config's, or derived from it."""
     from baselines.runners.online import OnlineRunner
 
-    probe = OnlineRunner(
-        env=env,
-        agent=agent,
-        num_envs=config.num_envs,
-        seeds=config.seeds,
-        chunk_updates=1,
-        pool=pool_of(config, env),
-        resample_tasks=config.resample_tasks,
-        total_updates=1,
-    )
+    try:
+        probe = OnlineRunner(
+            env=env,
+            agent=agent,
+            num_envs=config.num_envs,
+            seeds=config.seeds,
+            chunk_updates=1,
+            pool=pool_of(config, env),
+            max_restarts=config.max_restarts,
+            resample_tasks=config.resample_tasks,
+            total_updates=1,
+            devices=config.devices,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     wanted = math.ceil(config.total_steps / probe.steps_per_update)
     chunk = chunk_updates or config.chunk_updates or max(1, min(wanted, round(CHUNK_STEPS / probe.steps_per_update)))
     return dataclasses.replace(probe, chunk_updates=chunk, total_updates=math.ceil(wanted / chunk) * chunk)
@@ -188,52 +131,6 @@ def _debug() -> None:
     jax.config.update("jax_enable_checks", True)
 
 
-def _check_folder(run_dir: Path, config: TrainConfig) -> None:
-    """Refuse a folder that holds something else, or a run of another config."""
-    if not run_dir.exists():
-        return
-    if not run_dir.is_dir():
-        raise ConfigError(f"run_dir={run_dir} is a file, expected a folder")
-    if not (run_dir / "config.yaml").exists():
-        content = sorted(p.name for p in run_dir.iterdir() if not p.name.startswith("."))
-        if content:
-            raise ConfigError(f"run_dir={run_dir} exists and is no run folder (it holds {', '.join(content[:4])}); choose another one")
-        return
-    theirs = read_config(run_dir)
-    lines = differing(hashed_part(config), hashed_part(theirs))
-    if lines:
-        raise ConfigError(f"run_dir={run_dir} belongs to another config; different keys:\n  " + "\n  ".join(lines))
-
-
-@contextlib.contextmanager
-def _lock(run_dir: Path) -> Iterator[None]:
-    """One writer per run folder. The kernel releases the lock when the process ends, however it ends."""
-    try:
-        handle = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise TrainingError(f"run_dir={run_dir} cannot be written: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainingError(f"run_dir={run_dir}: another process is training in this folder") from error
-        yield
-    finally:
-        os.close(handle)
-
-
-def _finished(run_dir: Path, config: TrainConfig) -> Run | None:
-    """The run, if its DONE covers what is asked for."""
-    try:
-        done = json.loads((run_dir / "DONE").read_text())
-        evaluation = json.loads((run_dir / "evaluations" / f"{done['update']}-test.json").read_text())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if done["total_steps"] < config.total_steps or done["episodes"] != config.episodes:
-        return None
-    return Run(run_dir, read_config(run_dir), done["update"], done["env_steps"], evaluation)
-
-
 class _Loop:
     """The host loop of one run."""
 
@@ -248,6 +145,11 @@ class _Loop:
         self.best: float | None = None
         self.position = 0
         self.logged_not_finite = False
+        self.env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
+        self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs)  # type: ignore[arg-type]
+        self.row = results.catalog_row(config.env)  # type: ignore[arg-type]
+        self.agent = build.make_agent(config.agent)
+        self.runner = make_runner(config, self.env, self.agent)
 
     def _note(self, text: str) -> None:
         if self.progress is None:
@@ -257,20 +159,17 @@ class _Loop:
 
     def run(self) -> Run:
         config = self.config
-        env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
-        self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs)  # type: ignore[arg-type]
-        agent = build.make_agent(config.agent)
-        self.row = results.catalog_row(config.env)  # type: ignore[arg-type]
+        (self.run_dir / "DONE").unlink(missing_ok=True)
         self.folder.clean()
         try:
             manifest = self.folder.latest()
+            if manifest is not None:
+                self.runner = make_runner(config, self.env, self.agent, int(manifest.metadata["chunk_updates"]))
+            write_config(self.run_dir, config)
+            state = self._start(manifest)
         except CheckpointError:
             self._flush_notes()
             raise
-        chunk = int(manifest.metadata["chunk_updates"]) if manifest is not None else None
-        self.runner = make_runner(config, env, agent, chunk)
-        self._write_config()
-        state = self._start(manifest)
         log = MetricsLog(self.run_dir, self.position, self.env_steps, config.tensorboard)
         if log.lost:
             self._note(f"metrics.jsonl has lost {log.lost} bytes that the checkpoint of update {self.update} knows of")
@@ -282,6 +181,7 @@ class _Loop:
                 state = self._train(state, log)
                 model = self.runner.model(state)
                 del state
+                log.close()  # nothing is written after DONE
                 return self._finish(model)
         except Interrupted:
             self._note(f"stopped and saved at update {self.update}; the same command resumes: {resume_command(config)}")
@@ -297,17 +197,6 @@ class _Loop:
         for text in self.early:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.early = []
-
-    def _write_config(self) -> None:
-        try:
-            text = yaml.safe_dump({**to_dict(self.config), "run_dir": None, "json": False}, sort_keys=False)
-            temporary = self.run_dir / ".config.yaml.tmp"
-            temporary.write_text(text)
-            os.replace(temporary, self.run_dir / "config.yaml")
-            write_json(self.run_dir / "versions.json", versions())
-            (self.run_dir / "evaluations").mkdir(exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"run_dir={self.run_dir} cannot be written: {error.strerror}") from error
 
     def _start(self, manifest: Manifest | None) -> Any:
         if manifest is None:
@@ -334,6 +223,7 @@ class _Loop:
         eval_every = config.eval_every if config.eval_every is not None else max(1, runner.total_updates // EVALUATIONS_PER_RUN)
         save_every = config.checkpoint_every or CHUNKS_PER_CHECKPOINT * runner.chunk_updates
         while not self._done():
+            clock.take()  # what was compiled for an evaluation in between is not the chunk's
             started = time.monotonic()
             self.in_chunk = True
             try:
@@ -508,9 +398,9 @@ class _CompileClock:
         self.seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.seconds += seconds
+            self.seconds += duration_secs
 
     def take(self) -> float:
         seconds, self.seconds = self.seconds, 0.0
