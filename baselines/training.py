@@ -22,7 +22,7 @@ import numpy as np
 
 from baselines import build, results
 from baselines.checkpoint import CheckpointError, CheckpointFolder, Manifest
-from baselines.config import TrainConfig, config_hash, default_run_dir
+from baselines.config import ConfigError, TrainConfig, config_hash, default_run_dir
 from baselines.logging import MetricsLog, memory_bytes, write_json
 from baselines.progress import RunProgress, duration
 from baselines.runs import Run, TrainingError, check_folder, finished, lock, write_config
