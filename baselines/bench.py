@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from baselines import build, compose
-from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig
+from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, to_dict
+from baselines.config import show as show_value
 
 BATCHES = (256, 1024, 4096)
 VECTOR_ENVS = 256
@@ -42,7 +43,7 @@ def run(config: BenchConfig) -> int:
     for kind, row in measure(config):
         result.setdefault(kind, []).append(row)
         _note(kind, row)
-    content = {"machine": machine(), **result}
+    content = {"command": command(config), "machine": machine(), **result}
     if config.out is not None:
         _write(Path(config.out), content)
     if config.json:
@@ -76,13 +77,20 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on: versions, devices, processor, date."""
     from baselines.logging import versions
 
-    processor = None
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
-    except OSError:
-        pass
-    return {**versions(), "processor": processor, "date": time.strftime("%Y-%m-%d")}
+    return {**versions(), "date": time.strftime("%Y-%m-%d")}
+
+
+def command(config: BenchConfig) -> str:
+    """The command that measures this again; the path of the peer's interpreter is the reader's own."""
+    ours, defaults = to_dict(config), to_dict(BenchConfig())
+    words = []
+    for name in ("env", "task", "size", "num_envs", "steps", "repeats", "pool_entries", "pool_reuse", "peer"):
+        if ours[name] != defaults[name]:
+            words.append(f"{name}={show_value(ours[name])}")
+    words += [f"env_kwargs.{k}={show_value(v)}" for k, v in ours["env_kwargs"].items()]
+    words += [f"agent={config.agent.name}"] if config.agent.name else []
+    words += ["peer_python=PATH"] if config.peer else []
+    return " ".join(["taskloom bench", *words])
 
 
 def measure(config: BenchConfig) -> Iterator[tuple[str, Row]]:

@@ -194,11 +194,11 @@ def _subtitle(data: RunData) -> str:
 def _cards(data: RunData) -> str:
     items: list[tuple[str, str]] = []
     if data.seeds:
-        success = _over_seeds(data.seeds, "success_at_end")
+        success = over_seeds(data.seeds, "success_at_end")
         interval = f" [{100 * success.low:.0f}, {100 * success.high:.0f}]" if success.high > success.low else ""
         items.append((f"success at the end{interval}, {_note(data)}", f"{100 * success.value:.1f} %"))
         if data.seeds[0].score != "success_at_end":
-            items.append((f"{data.seeds[0].score} ({data.seeds[0].direction})", _over_seeds(data.seeds, "score").text()))
+            items.append((f"{data.seeds[0].score} ({data.seeds[0].direction})", over_seeds(data.seeds, "score").text()))
     steps = data.last("env_steps")
     items.append(("env steps per seed", plots.short(steps)))
     items.append(("seeds", str(len(data.config.seeds))))
@@ -217,7 +217,7 @@ def _note(data: RunData) -> str:
     return f"{tasks} task{'s' * (tasks != 1)} × {episodes} held-out episodes"
 
 
-def _over_seeds(seeds: Sequence[Evaluation], metric: str, task: str | None = None) -> Interval:
+def over_seeds(seeds: Sequence[Evaluation], metric: str, task: str | None = None) -> Interval:
     """Mean over seeds and episodes; the interval resamples episodes of all seeds within each task."""
     names = seeds[0].names if task is None else (task,)
     return bootstrap(np.stack([np.concatenate([e.tasks[name][metric] for e in seeds]) for name in names], axis=1), mean_score)
@@ -255,15 +255,15 @@ def _task_table(data: RunData) -> str:
     head += ["normalised"] if normal else []
     rows = []
     for task in (*seeds[0].names, *([None] if several else [])):
-        agent = _over_seeds(seeds, "success_at_end", task)
-        others = {name: _over_seeds([references[name]], "success_at_end", task) for name in shown}
+        agent = over_seeds(seeds, "success_at_end", task)
+        others = {name: over_seeds([references[name]], "success_at_end", task) for name in shown}
         bars = pages.bar("agent", agent.value, agent.low, agent.high)
         bars += "".join(pages.bar("random" if name == "random" else "reference", other.value) for name, other in others.items())
         row = [escape(task or "all tasks"), f'<div class="bars">{bars}</div>', percent(agent)]
         row += [f"{100 * other.value:.1f} %" for other in others.values()]
-        row += [percent(_over_seeds(seeds, "success_ever", task)).split(" [")[0]]
-        row += [f"{_over_seeds(seeds, 'length', task).value:.1f}", f"{_over_seeds(seeds, 'return', task).value:.2f}"]
-        row += [f"{_over_seeds(seeds, 'score', task).value:.2f}"] if len(head) > len(row) + bool(normal) else []
+        row += [percent(over_seeds(seeds, "success_ever", task)).split(" [")[0]]
+        row += [f"{over_seeds(seeds, 'length', task).value:.1f}", f"{over_seeds(seeds, 'return', task).value:.2f}"]
+        row += [f"{over_seeds(seeds, 'score', task).value:.2f}"] if len(head) > len(row) + bool(normal) else []
         if normal:
             values = [v for scores in normal for k, v in scores.items() if task in (None, k)]
             row.append(f"{np.mean(values):.1f}" if values else "-")

@@ -99,6 +99,7 @@ def figures(tmp_path_factory):
 
 def test_verb_writes_everything(figures):
     assert figures["machine"]["jax"] == jax.__version__ and figures["machine"]["date"]
+    assert figures["command"].startswith("taskloom bench env=BenchTest/Chain-v0 num_envs=[8] steps=64") and "out=" not in figures["command"]
     (row,) = figures["environment"]
     assert row["env"] == "BenchTest/Chain-v0" and row["num_envs"] == 8 and row["state_bytes"] == 8
     assert [r["made_by"] for r in figures["gymnasium"]] == ["gym.make", "gym.make_vec"]
@@ -107,7 +108,7 @@ def test_verb_writes_everything(figures):
 
 
 def test_tables(figures, capsys):
-    bench.show({k: v for k, v in figures.items() if k != "machine"})
+    bench.show({k: v for k, v in figures.items() if k not in ("machine", "command")})
     text = capsys.readouterr().out
     assert "BenchTest/Chain-v0" in text and "gym.make_vec" in text and "environment share" in text
 

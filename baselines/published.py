@@ -1,0 +1,200 @@
+"""Published results: `published.yaml`, and the tables of README.md that are generated from it.
+
+python -m baselines.published add RUN_DIR [task ...]    an entry from a finished run (the tasks to show; default: all tasks together)
+python -m baselines.published add BENCH.json            an entry from `taskloom bench out=BENCH.json`
+python -m baselines.published readme                    write the tables into README.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).with_name("published.yaml")
+README = FILE.parent.parent / "README.md"
+KINDS = ("learning", "speed")
+NEEDED = {
+    "learning": ("experiment", "env", "command", "commit", "seeds", "env_steps", "wall_s", "hardware", "date", "episodes", "results"),
+    "speed": ("command", "commit", "hardware", "date", "results"),
+}
+
+
+class PublishedError(ValueError):
+    """An entry that says less than it must; the message names the entry and the field."""
+
+
+def load(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
+    """The entries, checked: every measured one says how it can be measured again."""
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict) or set(content) != set(KINDS):
+        raise PublishedError(f"{path.name}: expected the lists {' and '.join(KINDS)}")
+    for kind in KINDS:
+        for number, entry in enumerate(content[kind]):
+            if entry.get("status") not in ("measured", "not run"):
+                raise PublishedError(f"{kind}[{number}].status={entry.get('status')} is not legal; legal: measured, not run")
+            missing = [name for name in NEEDED[kind] if name not in entry] if entry["status"] == "measured" else []
+            if missing:
+                raise PublishedError(f"{kind}[{number}] is measured but lacks {', '.join(missing)}")
+    return content
+
+
+def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
+    """The entry of a finished run."""
+    from baselines.report import RunData, command
+
+    data = RunData(run_dir)
+    if not data.done or data.final is None:
+        raise PublishedError(f"{run_dir}: the run is not finished")
+    known = data.seeds[0].names
+    for task in tasks:
+        if task not in known:
+            raise PublishedError(f"{task} is no task of {run_dir}; tasks: {', '.join(known)}")
+    return {
+        "experiment": data.config.experiment or data.name,
+        "env": data.final["env"],
+        "command": f"taskloom train {command(data.config)}",
+        "status": "measured",
+        "commit": data.versions.get("commit"),
+        "seeds": list(data.config.seeds),
+        "env_steps": int(data.last("env_steps")),
+        "wall_s": round(data.last("wall_s")),
+        "hardware": _hardware(data.versions),
+        "date": time.strftime("%Y-%m-%d", time.localtime((run_dir / "DONE").stat().st_mtime)),
+        "episodes": data.seeds[0].episodes,
+        "results": [_result(data, task) for task in (*tasks, None)],
+    }
+
+
+def _result(data: Any, task: str | None) -> dict[str, Any]:
+    from baselines.report import over_seeds
+
+    row: dict[str, Any] = {"task": task or f"all {len(data.seeds[0].names)} tasks"}
+    for name, evaluations in {"agent": data.seeds, **{k: [e] for k, e in data.references.items()}}.items():
+        interval = over_seeds(evaluations, "success_at_end", task)
+        row[name] = [round(100 * x, 1) for x in (interval.value, interval.low, interval.high)]
+    row["ever"] = round(100 * over_seeds(data.seeds, "success_ever", task).value, 1)
+    return row
+
+
+def _hardware(machine: Mapping[str, Any]) -> str:
+    devices = [d for d in machine.get("devices", []) if not str(d).startswith("cpu")]
+    cpu = machine.get("processor") or "CPU"
+    return ", ".join(map(str, devices)) if devices else f"{machine.get('cpus')} cores, {cpu}"
+
+
+def speed_entry(file: Path) -> dict[str, Any]:
+    """The entry of a benchmark."""
+    content = json.loads(file.read_text())
+    machine = content["machine"]
+    results = []
+    for row in content.get("environment", []):
+        what = f"`{row['env']}`, random legal actions, {row['num_envs']} slots, resets {100 * row['reset_share']:.2g} % of the steps"
+        results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
+    for row in content.get("gymnasium", []):
+        what = f"`{row['env']}`, `{row['made_by']}`, {row['num_envs']} env{'s' * (row['num_envs'] != 1)}"
+        results.append({"what": what, "value": row["steps_per_s"], "unit": "env steps/s"})
+    for row in content.get("training", []):
+        share = f"{100 * row['environment_share']:.2g} %"
+        what = f"`{row['env']}`, whole {row['agent']} loop, {row['num_envs']} slots, environment {share} of the time"
+        results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
+    for row in content.get("peer", []):
+        resets = "with" if row["peer_resets"] else "without"
+        what = f"`{row['env']}` against {row['peer']} {resets} automatic resets, median of the ratio"
+        results.append({"what": what, "value": row["ratio"], "unit": "times"})
+    command = content.get("command", "taskloom bench")
+    return {
+        "command": command,
+        "status": "measured",
+        "commit": machine.get("commit"),
+        "hardware": _hardware(machine),
+        "date": machine["date"],
+        "results": results,
+    }
+
+
+def add(path: Path, tasks: Sequence[str] = (), file: Path = FILE) -> str:
+    """Add or replace an entry; returns its name."""
+    content = load(file)
+    if path.is_dir():
+        kind, entry, name = "learning", learning_entry(path, tasks), "experiment"
+    else:
+        kind, entry, name = "speed", speed_entry(path), "command"
+    content[kind] = [other for other in content[kind] if other[name] != entry[name]] + [entry]
+    head = "".join(line + "\n" for line in file.read_text().splitlines() if line.startswith("#"))
+    file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=140, allow_unicode=True))
+    return str(entry[name])
+
+
+def tables(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Markdown of each kind."""
+    return {"learning": _learning_table(content["learning"]), "speed": _speed_table(content["speed"])}
+
+
+def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| experiment | task | agent | ever | random | planner | seeds | env steps | training | machine, date |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    for entry in entries:
+        if entry["status"] == "not run":
+            lines.append(f"| `{entry['experiment']}` | | not run yet | | | | | | | |")
+            continue
+        for i, row in enumerate(entry["results"]):
+            value, low, high = row["agent"]
+            others = [f"{row[name][0]:g} %" if name in row else "" for name in ("random", "planner")]
+            cells = [
+                f"`{entry['experiment']}`" if i == 0 else "",
+                row["task"],
+                f"{value:g} % [{low:.0f}, {high:.0f}]",
+                f"{row['ever']:g} %",
+                *others,
+            ]
+            if i == 0:
+                cells += [str(len(entry["seeds"])), f"{entry['env_steps']:,}", f"{entry['wall_s'] / 60:.0f} min"]
+                cells += [f"{entry['hardware']}, {entry['date']}"]
+            else:
+                cells += [""] * 4
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _speed_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    if not entries:
+        return "Not measured yet: `taskloom bench`."
+    lines = ["| what | figure | command | machine, date |", "|---|---|---|---|"]
+    for entry in entries:
+        for row in entry["results"]:
+            value = f"{row['value']:,.0f}" if row["value"] >= 1000 else f"{row['value']:.3g}"
+            where = f"{entry.get('hardware')}, {entry.get('date')}"
+            lines.append(f"| {row['what']} | {value} {row['unit']} | `{entry['command']}` | {where} |")
+    return "\n".join(lines)
+
+
+def fill(text: str, content: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """README text with the tables between their markers replaced. Raises PublishedError if a marker is missing."""
+    for kind, table in tables(content).items():
+        start, end = f"<!-- published {kind} -->", f"<!-- end published {kind} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise PublishedError(f"README.md: the markers {start} and {end} must stand in it once each")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def main(words: Sequence[str]) -> int:
+    """The program of the module's first lines. Returns the exit code."""
+    if len(words) >= 2 and words[0] == "add":
+        sys.stdout.write(f"{add(Path(words[1]), words[2:])}\n")
+    elif words != ["readme"]:
+        sys.stderr.write(str(__doc__))
+        return 2
+    README.write_text(fill(README.read_text(), load()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
