@@ -246,9 +246,10 @@ class VectorEnv(gym.vector.VectorEnv):
         Raises:
             ValueError, TypeError: wrong number of seeds, malformed mask, unknown option. KeyError: unknown task.
         """
+        seeds: list[int | None]
         if seed is None or isinstance(seed, int | np.integer):
             super().reset(seed=None if seed is None else int(seed))
-            seeds = [None] * self.num_envs if seed is None else [int(seed) + i for i in range(self.num_envs)]
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         else:
             seeds = [None if one is None else int(one) for one in seed]
         if len(seeds) != self.num_envs:
@@ -265,8 +266,9 @@ class VectorEnv(gym.vector.VectorEnv):
             self._seeds = self.np_random.integers(2**32, size=(self.num_envs, 2), dtype=np.uint32)
             self._episodes[:] = -1
         for slot in np.flatnonzero(mask):
-            if seeds[slot] is not None:
-                self._seeds[slot], self._episodes[slot] = seed_words(seeds[slot]), -1
+            own = seeds[slot]
+            if own is not None:
+                self._seeds[slot], self._episodes[slot] = seed_words(own), -1
         if self._carry is None:
             self._carry = self._programs.blank(self.num_envs, self._device)
         where = np.flatnonzero(mask).astype(np.int32)

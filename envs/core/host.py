@@ -232,8 +232,8 @@ def pick_device(device: str | jax.Device | None) -> jax.Device:
             raise ValueError(f"device={device!r} is not available here; legal values: {legal}") from error
     if device is not None:
         return device
-    default = jax.config.jax_default_device
-    return default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]
+    # Where an array lands now; follows jax.default_device.
+    return next(iter(jnp.zeros(()).devices()))
 
 
 # Carries as numpy, for pickles and copies.
@@ -278,6 +278,7 @@ def describe(space: gym.Space) -> str:
         return f"an integer in [0, {int(space.n)})"
     if isinstance(space, gym.spaces.MultiDiscrete):
         return f"integers of shape {space.shape}, each in [0, n) with n = {space.nvec.tolist()}"
+    assert isinstance(space, gym.spaces.Box)
     low, high = np.unique(space.low), np.unique(space.high)
     bounds = f"[{low[0]:g}, {high[0]:g}]" if low.size == high.size == 1 else f"[{space.low.tolist()}, {space.high.tolist()}]"
     return f"finite numbers of shape {space.shape} in {bounds}"
@@ -311,18 +312,16 @@ def check_action(space: gym.Space, action: Any, batch: int | None = None, ignore
     except (ValueError, TypeError):
         raise InvalidAction(f"{what}: {describe(space)} is needed, got {action!r}") from None
     shape = space.shape if batch is None else (batch, *(space.shape or ()))
-    discrete = not isinstance(space, gym.spaces.Box)
     if array.shape != shape:
         raise InvalidAction(f"{what}: {describe(space)} is needed; expected shape {shape}, got shape {array.shape} from {_short(action)}")
-    if not (array.dtype.kind in "iu" or (array.dtype.kind == "f" and not discrete)):
+    if not (array.dtype.kind in "iu" or (array.dtype.kind == "f" and isinstance(space, gym.spaces.Box))):
         raise InvalidAction(f"{what}: {describe(space)} is needed, got dtype {array.dtype} from {_short(action)}")
-    if discrete:
-        top = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
-        legal = (array >= 0) & (array < top)
-        array = array.astype(np.int32)
-    else:
+    if isinstance(space, gym.spaces.Box):
         array = array.astype(space.dtype)
         legal = (array >= space.low) & (array <= space.high)
+    else:
+        legal = (array >= 0) & (array < _sizes(space))
+        array = array.astype(np.int32)
     if ignored is not None:
         spare = ignored.reshape((-1,) + (1,) * (array.ndim - 1))
         array, legal = np.where(spare, np.zeros((), array.dtype), array), legal | spare
@@ -332,6 +331,14 @@ def check_action(space: gym.Space, action: Any, batch: int | None = None, ignore
         slot = int(np.argmin(legal.reshape(batch, -1).all(axis=1)))
         raise InvalidAction(f"{what}: {describe(space)} is needed, got {_short(array[slot])} in slot {slot}")
     return array
+
+
+def _sizes(space: gym.Space) -> Any:
+    """Number of actions: of a Discrete, or of each choice of a MultiDiscrete."""
+    if isinstance(space, gym.spaces.Discrete):
+        return space.n
+    assert isinstance(space, gym.spaces.MultiDiscrete)
+    return space.nvec
 
 
 def _short(value: Any) -> str:
@@ -347,7 +354,7 @@ def mask_parts(space: gym.Space, mask: np.ndarray) -> np.ndarray | tuple[np.ndar
     mask = mask.astype(np.int8)
     if isinstance(space, gym.spaces.Discrete):
         return mask
-    return tuple(np.split(mask, np.cumsum(space.nvec)[:-1], axis=-1))
+    return tuple(np.split(mask, np.cumsum(_sizes(space))[:-1], axis=-1))
 
 
 def plain(value: np.ndarray) -> Any:

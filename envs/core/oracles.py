@@ -29,7 +29,8 @@ def plain(tree: Any) -> Any:
 def assert_same(a: Any, b: Any, what: str, exact: bool = False) -> None:
     """Equal structure, shapes, dtypes and values (floats up to 1e-5 unless `exact`). Raises AssertionError that names the leaf."""
     one, other = (jax.tree_util.tree_leaves_with_path(plain(tree)) for tree in (a, b))
-    assert jax.tree.structure(a) == jax.tree.structure(b), f"{what}: structures differ"
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+    assert structures[0] == structures[1], f"{what}: structures differ"
     for (path, x), (_, y) in zip(one, other, strict=True):
         name = jax.tree_util.keystr(path)
         if isinstance(x, str):
@@ -102,7 +103,7 @@ def assert_restarts(auto: AutoReset, num: int, steps: int, seed: int = 0, single
         assert 0 <= phase < horizons[task], f"staggered start at {phase} of {horizons[task]} steps"
     bound, each = auto.bound(num), auto.entries_per_task()
     served = np.zeros(len(suite), int)
-    entry_keys = None
+    entry_keys: Any = None
     if auto.pool is not None:
         k_pool = jax.random.split(split_key(jax.random.key(seed), env.split), 3)[2]
         entry_keys = jax.random.split(jax.random.fold_in(split_key(k_pool, env.split), 0), len(suite) * each)

@@ -170,7 +170,8 @@ def kinds_of(env: FunctionalEnv, observation: Any) -> list[tuple[str, Any, Any]]
     """(name, leaf, kind) of every leaf. Raises AssertionError where the structures differ."""
     is_kind = lambda x: isinstance(x, Vector | Ids | Image | Set | Tokens)  # noqa: E731
     kinds, structure = jax.tree.flatten(env.observation_kinds, is_leaf=is_kind)
-    assert structure == jax.tree.structure(observation), f"structure {structure} is not that of the observation"
+    wanted: Any = jax.tree.structure(observation)
+    assert structure == wanted, f"structure {structure} is not that of the observation"
     leaves = jax.tree_util.tree_leaves_with_path(observation)
     return [(jax.tree_util.keystr(path), leaf, kind) for (path, leaf), kind in zip(leaves, kinds, strict=True)]
 
@@ -289,7 +290,7 @@ def masks(case: Case) -> None:
     assert parts, "only discrete actions have masks"
     assert_same(apart, first.action_mask, "env.action_mask(state) is not TimeStep.action_mask")
     for timestep in case.seen:
-        mask = timestep.action_mask
+        mask: Any = timestep.action_mask
         assert mask.dtype == bool and mask.shape == (*lead, sum(parts)), f"mask is {mask.dtype}{mask.shape}, not bool{(*lead, sum(parts))}"
         for part in np.split(mask, np.cumsum(parts)[:-1], axis=-1):
             assert part.any(axis=-1).all(), f"no legal action: {mask.astype(int)}"
@@ -302,8 +303,10 @@ def illegal_actions(case: Case) -> None:
     assert not counted.any(), f"legal actions were counted as illegal ({counted.max()})"
     if record.masks is None:
         return
-    legal, alive = np.asarray(record.masks), record.timesteps.alive
-    alive = None if alive is None else np.concatenate([np.ones((1, *alive.shape[1:]), bool), np.asarray(alive)[:-1]])
+    legal, alive = np.asarray(record.masks), None
+    if record.timesteps.alive is not None:
+        later = np.asarray(record.timesteps.alive)
+        alive = np.concatenate([np.ones_like(later[:1]), later[:-1]])
     bounds = np.cumsum([0, *choices(case.env.action_space)])
     for t, slot in zip(*np.nonzero(record.valid), strict=True):
         for agent in range(case.env.num_agents):
@@ -311,7 +314,8 @@ def illegal_actions(case: Case) -> None:
             if alive is not None and not alive[place]:
                 continue
             for part, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-                wrong = np.flatnonzero(~legal[place][low:high])[[0, -1]] if not legal[place][low:high].all() else ()
+                illegal = np.flatnonzero(~legal[place][low:high])
+                wrong = [int(illegal[0]), int(illegal[-1])] if illegal.size else []
                 effects = []
                 for choice in wrong:
                     action = np.array(record.actions[t, slot])
@@ -322,7 +326,7 @@ def illegal_actions(case: Case) -> None:
                     assert timestep.metrics["illegal_actions"] >= 1, f"illegal action {action} was not counted in metrics"
                     effects.append((after, timestep))
                 if effects:
-                    assert_same(effects[0], effects[1], f"illegal actions {wrong.tolist()} of choice {part} differ in effect: not no-ops")
+                    assert_same(effects[0], effects[1], f"illegal actions {wrong} of choice {part} differ in effect: not no-ops")
                     if t > 0:
                         return  # an example at the start and one later are enough
 
@@ -407,7 +411,8 @@ def horizon(case: Case) -> None:
 def restart(case: Case) -> None:
     """`AutoReset` equals a python loop, with and without a pool, also where restarts must wait."""
     short = TimeLimit(case.env, 4)
-    for auto in (AutoReset(short, max_restarts=1), AutoReset(short, pool=PoolConfig(1, max_reuse=2))):
+    autos: list[AutoReset] = [AutoReset(short, max_restarts=1), AutoReset(short, pool=PoolConfig(1, max_reuse=2))]
+    for auto in autos:
         oracles.assert_restarts(auto, num=3, steps=10, single=(case.reset, case.step))
 
 

@@ -179,6 +179,7 @@ class FrameStack(Wrapper):
         space = self.env.observation_space
         if self.leaves is None:
             return _map_boxes(self._stacked, space)
+        assert isinstance(space, gym.spaces.Dict)  # `leaves` are its keys
         return gym.spaces.Dict({k: _map_boxes(self._stacked, v) if k in self.leaves else v for k, v in space.spaces.items()})
 
     def _chosen(self, tree):
@@ -285,7 +286,9 @@ def with_horizon(rows: Any, horizon: Any) -> Any:
     """Task rows (or one row) with other horizons."""
     if isinstance(rows, Mapping):
         return {**rows, "horizon": horizon}
-    return replace(rows, horizon=horizon) if dataclasses.is_dataclass(rows) else rows._replace(horizon=horizon)
+    if dataclasses.is_dataclass(rows) and not isinstance(rows, type):
+        return replace(rows, horizon=horizon)
+    return rows._replace(horizon=horizon)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,12 @@ def test_seeds():
         one.reset(seed=-1)
 
 
+def test_every_step_has_a_key_of_its_own():
+    env = GymnasiumEnv(toys.Chain(length=101, slippery=0.5, horizon=40, task="right"))
+    places = [int(out[0]["position"][0]) for out in play(env, [1] * 40, seed=0)]
+    assert 10 < sum(np.diff(places)) < 30
+
+
 def test_large_seeds_are_told_apart():
     env = GymnasiumEnv(toys.Point())
     starts = {env.reset(seed=seed)[0].tobytes() for seed in (1, 1 + 2**32, 1 + 2**33)}
