@@ -154,11 +154,13 @@ def _train_config(env_id: str, config: BenchConfig) -> TrainConfig:
     """What would be trained: the tuned experiment of the environment where there is one for this agent, else the agent's defaults."""
     from envs import catalog
 
+    tuned: TrainConfig | None = None
     if config.agent.name is None:
         tuned = _default_train()
     else:
         name = catalog.find(env_id).config
-        tuned = compose.compose("train", [f"experiment={name}"]) if name in compose.experiments() else None
+        if name is not None and name.rpartition(":")[2] in compose.experiments():
+            tuned = compose.compose("train", [f"experiment={name}"])
         if tuned is None or tuned.agent.name != config.agent.name:
             tuned = TrainConfig(env=env_id, agent=config.agent)
         else:

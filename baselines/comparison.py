@@ -53,7 +53,8 @@ def compare(folders: Sequence[str], out: Path, metric: str | None = None, thresh
             | {"steps_to_threshold": [t if math.isfinite(t) else None for t in times]}
         )
     better = _improvement(scores, direction)
-    content = {"out": str(out), "metric": field, "direction": direction, "tasks": tasks, "threshold": threshold, "curve": key, "runs": rows}
+    content: dict[str, Any] = {"out": str(out), "metric": field, "direction": direction, "tasks": tasks}
+    content |= {"threshold": threshold, "curve": key, "runs": rows}
     content["probability_of_improvement"] = {a: {b: _plain(v) for b, v in row.items()} for a, row in _named(better, labels).items()}
     write(out, _comparison_page(runs, labels, content, scores, better))
     return content
@@ -114,11 +115,11 @@ def _comparison_page(
     parts.append(pages.section("Scores", f"<p><small>{escape(note)}</small></p>", pages.table(head, rows, range(2, 8))))
     few = min(len(data.seeds) for data in runs)
     hedge = f" With {few} seed{'s' * (few != 1)} this says little." if few < 3 else ""
-    cells = [[escape(a), *("" if cell is None else cell.text() for cell in line)] for a, line in zip(labels, better, strict=True)]
+    chances = [[escape(a), *("" if cell is None else cell.text() for cell in line)] for a, line in zip(labels, better, strict=True)]
     chance = "<p><small>Probability that a seed of the run in the row beats one of the run in the column on a random task."
     chance += f"{hedge}</small></p>"
     columns = range(1, len(labels) + 1)
-    parts.append(pages.section("Probability of improvement", chance, pages.table(["", *map(escape, labels)], cells, columns)))
+    parts.append(pages.section("Probability of improvement", chance, pages.table(["", *map(escape, labels)], chances, columns)))
     figure = plots.draw(_comparison_panels(runs, labels, content["curve"]))
     parts.append(pages.section("Learning curves", "<p><small>Mean and range over seeds.</small></p>", plots.svg(figure, "compare")))
     if len(tasks) > 1:

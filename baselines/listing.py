@@ -130,9 +130,8 @@ def _preset_fields(agent: str, size: str) -> set[str]:
     import yaml
 
     entry = importlib.resources.files("configs") / "preset" / f"{agent}_{size}.yaml"
-    content = yaml.safe_load(entry.read_text()) if entry.is_file() else None
-    inner = (content or {}).get("agent", content or {})
-    return set(inner)
+    content: dict[str, Any] = (yaml.safe_load(entry.read_text()) if entry.is_file() else None) or {}
+    return set(content.get("agent", content))
 
 
 def _experiments(_: ListConfig) -> tuple[Sequence[str], Rows]:
@@ -150,7 +149,7 @@ def _experiments(_: ListConfig) -> tuple[Sequence[str], Rows]:
 
 
 def _runs(config: ListConfig) -> tuple[Sequence[str], Rows]:
-    from baselines.training import read_config
+    from baselines.runs import read_config
 
     rows: Rows = []
     folder = Path(config.run_dir)

@@ -127,7 +127,7 @@ def _schedule(env: Any, config: PlayConfig) -> Iterator[tuple[str, int]]:
 def _record(env: Any, policy: Any, config: PlayConfig, out: Path) -> None:
     from baselines import pages, video
 
-    options = {"tasks": config.task, "episodes": config.episodes, "seed": _seed(config), "fps": config.fps}
+    options: dict[str, Any] = {"tasks": config.task, "episodes": config.episodes, "seed": _seed(config), "fps": config.fps}
     if out.suffix != ".html":
         video.record(env, policy, out, **options)
     else:

@@ -13,7 +13,7 @@ import numpy as np
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C8C8C")
-STYLE = {
+STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "axes.edgecolor": "#c4c9d0",
@@ -177,7 +177,8 @@ def svg(figure: Any, prefix: str) -> str:
 def _style(more: Mapping[str, Any] | None = None) -> Any:
     import matplotlib
 
-    return matplotlib.rc_context({**STYLE, **(more or {})})
+    settings: Any = {**STYLE, **(more or {})}
+    return matplotlib.rc_context(settings)
 
 
 def short(value: float) -> str:

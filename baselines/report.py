@@ -295,8 +295,7 @@ def _learned(data: RunData) -> str:
     """Heat map of success in training per task over env steps."""
     prefix, suffix = "train/task/", "/success_at_end"
     known = {key for row in data.metrics for key in row if key.startswith(prefix) and key.endswith(suffix)}
-    lines = {key[len(prefix) : -len(suffix)]: data.curve(key) for key in known}
-    lines = {name: line for name, line in lines.items() if line is not None}
+    lines = {key[len(prefix) : -len(suffix)]: line for key in known if (line := data.curve(key)) is not None}
     if len(lines) < 2:
         return ""
     grid = np.linspace(min(line.x[0] for line in lines.values()), max(line.x[-1] for line in lines.values()), 120)

@@ -54,7 +54,7 @@ class EnvProgram:
     """A compiled chunk of random play: `refresh`, then `length` times begin, act, step."""
 
     def __init__(self, env: FunctionalEnv, num_envs: int, length: int, pool: PoolConfig | None, seed: int = 0):
-        self.auto = AutoReset(env, pool)
+        self.auto: AutoReset[Any] = AutoReset(env, pool)
         self.num_envs, self.length = num_envs, length
         key = jax.random.key(seed)
         shared = env.shared_params()

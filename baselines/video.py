@@ -66,8 +66,8 @@ class Episode:
         self.shared = jax.tree.map(jnp.asarray, env.shared_params())
         self.slots = evaluation.first_slots(self.autoreset, seed, [task], [number])
         self.row = jax.tree.map(lambda x: np.asarray(x)[0], self.slots.rows)
-        agent = isinstance(policy, AgentPolicy)
-        self._static, self._arrays = (None, policy) if agent else (policy, None)
+        self._static: Any = None if isinstance(policy, AgentPolicy) else policy
+        self._arrays: Any = policy if isinstance(policy, AgentPolicy) else None
         self.memory = () if policy is None else _first_memory(self.autoreset, self._static, self._arrays, self.slots)
         self.now = Moment(task, _host(self.slots.state), None, 0, 0.0, False, False, False)
 
@@ -135,7 +135,7 @@ def _roll(autoreset: AutoReset, reference: Any, agent: Any, shared: Any, state: 
     def body(state: Any, _: None) -> Any:
         slots, memory = state
         slots = slots.replace(shared=shared)
-        _, action, memory = evaluation.choose(reference, agent, slots, memory)
+        _inputs, action, memory = evaluation.choose(reference, agent, slots, memory)
         slots, timestep = autoreset.step(slots, action)
         return (slots.replace(shared=()), memory), _seen(slots, action, timestep)
 

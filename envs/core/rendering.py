@@ -186,7 +186,7 @@ def join(pictures: Sequence[np.ndarray], axis: int = 1, gap: int = 0, color: Col
     parts: list[np.ndarray] = []
     for i, picture in enumerate(pictures):
         if i and gap:
-            parts.append(canvas(*((gap, size) if axis == 0 else (size, gap)), color))
+            parts.append(canvas(gap, size, color) if axis == 0 else canvas(size, gap, color))
         height, width = picture.shape[:2]
         parts.append(pad(picture, size if axis == 1 else height, size if axis == 0 else width, color))
     return np.concatenate(parts, axis=axis)
