@@ -25,6 +25,8 @@ from envs.core.functional import FunctionalEnv, Params
 
 FORMATS = (".mp4", ".gif")
 BLOCK = 32
+# (shrink, colours, every n-th frame), from the best to the smallest.
+GIF_QUALITIES = ((1, 128, 1), (1, 32, 1), (2, 64, 1), (2, 32, 1), (2, 16, 1), (2, 16, 2), (2, 16, 3), (3, 16, 3))
 SMALLEST_SIDE = 240  # smaller pictures are enlarged by whole factors
 
 
@@ -205,23 +207,28 @@ def _to_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return rendering.pad(frame, *size)[: size[0], : size[1]]
 
 
-def record(env: FunctionalEnv, policy: Policy, path: str | Path, *, fps: int = 10, **options: Any) -> Path:
+def record(env: FunctionalEnv, policy: Policy, path: str | Path, *, fps: int = 10, most_bytes: int | None = None, **options: Any) -> Path:
     """Write a reel to `path` (.mp4 or .gif); options are those of `reel`. The file appears whole or not at all.
+
+    `most_bytes` makes a GIF smaller and coarser until it fits.
 
     Raises:
         VideoError: another file ending, or no ffmpeg. ValueError: an environment that draws no pictures.
     """
-    return write(reel(env, policy, fps=fps, **options), path, fps)
+    return write(reel(env, policy, fps=fps, **options), path, fps, most_bytes)
 
 
-def write(frames: Iterable[np.ndarray], path: str | Path, fps: int = 10) -> Path:
-    """Write equally large `uint8[H, W, 3]` frames as MP4 (H.264) or GIF."""
+def write(frames: Iterable[np.ndarray], path: str | Path, fps: int = 10, most_bytes: int | None = None) -> Path:
+    """Write equally large `uint8[H, W, 3]` frames as MP4 (H.264) or GIF (at most `most_bytes`)."""
     path = Path(path)
     check_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(frames, temporary, fps)
+        if path.suffix == ".mp4":
+            _write_mp4(frames, temporary, fps)
+        else:
+            _write_gif(frames, temporary, fps, most_bytes)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -275,19 +282,28 @@ def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
         raise VideoError("a video needs at least one frame")
 
 
-def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
-    from PIL import Image
-
-    pictures = [Image.fromarray(frame) for frame in frames]
+def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: int, most_bytes: int | None = None) -> None:
+    pictures = list(frames)
     if not pictures:
         raise VideoError("a video needs at least one frame")
+    for shrink, colors, every in GIF_QUALITIES if most_bytes is not None else GIF_QUALITIES[:1]:
+        kept = [picture[::shrink, ::shrink] for picture in pictures[::every]]
+        _encode_gif(kept, path, round(1000 * every / fps), colors)
+        if most_bytes is None or path.stat().st_size <= most_bytes:
+            return
+    size = path.stat().st_size
+    raise VideoError(f"most_bytes={most_bytes}: the smallest GIF of these {len(pictures)} frames has {size} bytes; show fewer of them")
+
+
+def _encode_gif(pictures: Sequence[np.ndarray], path: Path, milliseconds: int, colors: int) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(np.ascontiguousarray(picture)) for picture in pictures]
     # One palette for all frames, no dithering: flat colours stay flat, and equal pixels stay equal from frame to frame.
-    sample = Image.fromarray(np.concatenate([np.asarray(p) for p in pictures[:: max(1, len(pictures) // 24)]]))
-    palette = sample.quantize(colors=128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    indexed = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
-    indexed[0].save(
-        path, format="GIF", save_all=True, append_images=indexed[1:], duration=round(1000 / fps), loop=0, optimize=False, disposal=1
-    )
+    sample = Image.fromarray(np.concatenate([np.asarray(image) for image in images[:: max(1, len(images) // 24)]]))
+    palette = sample.quantize(colors=colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=False, disposal=1)
 
 
 __all__ = ["Episode", "Moment", "VideoError", "choose_tasks", "ffmpeg", "picture", "record", "reel", "write"]

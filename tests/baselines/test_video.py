@@ -61,6 +61,16 @@ def test_mp4_and_gif(chain, tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_gif_is_made_to_fit(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 60, 80, 3)).astype(np.uint8)
+    whole = video.write(noise, tmp_path / "a.gif").stat().st_size
+    fitting = video.write(noise, tmp_path / "b.gif", most_bytes=whole // 5)
+    assert fitting.stat().st_size <= whole // 5 and Image.open(fitting).n_frames >= 2
+    with pytest.raises(video.VideoError, match="most_bytes=100"):
+        video.write(noise, tmp_path / "c.gif", most_bytes=100)
+    assert not (tmp_path / "c.gif").exists()
+
+
 def test_long_episodes_are_shortened_and_end_at_the_end():
     env = Chain(split="test", horizon=200, length=3, task="left", slippery=0.99)
     frames = list(video.reel(env, env.references["random"], fps=5, most_frames=20))
