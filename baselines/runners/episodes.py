@@ -66,7 +66,7 @@ class Ended:
 @dataclass(frozen=True)
 class Episodes:
     """`running`; `sums` float32[tasks, 4] and `count` float32[tasks] of this chunk; `last` float32[tasks + 1, 4], latest means per task
-    and over all episodes, NaN before the first."""
+    and over all episodes, infinite before the first (not NaN, which debug mode looks for)."""
 
     running: Running
     sums: jax.Array
@@ -75,7 +75,7 @@ class Episodes:
 
     @classmethod
     def init(cls, num_slots: int, num_tasks: int) -> Episodes:
-        last = jnp.full((num_tasks + 1, len(FIELDS)), jnp.nan)
+        last = jnp.full((num_tasks + 1, len(FIELDS)), jnp.inf)
         return cls(Running.init(num_slots), jnp.zeros((num_tasks, len(FIELDS))), jnp.zeros(num_tasks), last)
 
     def start_chunk(self) -> Episodes:

@@ -128,7 +128,8 @@ class OnlineRunner:
         state, metrics = self._chunk_program(state, self._shared)
         metrics = {name: np.asarray(value, np.float64) for name, value in jax.device_get(metrics).items()}
         self._report_waiting(float(metrics.pop("waiting").max()))
-        seen = {name: value for name, value in metrics.items() if not np.isnan(value).any()}
+        # Only a value of episodes may be absent; a loss that is no number must be seen.
+        seen = {name: value for name, value in metrics.items() if not (name.startswith("train/") and np.isinf(value).any())}
         seen["env_steps"], seen["decisions"] = self._count(state.env_steps), self._count(state.decisions)
         seen["updates"] = np.asarray(state.updates, np.float64)
         return state, seen

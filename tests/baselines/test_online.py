@@ -161,6 +161,7 @@ def test_seeds_share_a_program_and_stay_what_they_are_alone(straight):
         runner.policy(runner.model(state), 2)
 
 
+@pytest.mark.slow
 def test_seeds_can_be_vmapped(straight):
     runner = make(seeds=(0, 3), seed_axis="vmap")
     state, metrics = runner.train_chunk(runner.init())
