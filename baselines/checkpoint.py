@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -239,7 +240,7 @@ class CheckpointFolder:
         except Exception as error:
             # Orbax reports a full or read-only disk through TensorStore, as ValueError or as its own error types.
             shutil.rmtree(temporary, ignore_errors=True)
-            raise CheckpointError(self._cannot(update, OSError(str(error).splitlines()[0][:300]), needed)) from error
+            raise CheckpointError(self._cannot(update, _system_error(error), needed)) from error
 
     def _prune(self) -> None:
         for number in self.updates("resume")[:-KEEP_RESUME]:
@@ -357,7 +358,7 @@ def _stored_bytes(leaf: Any) -> int:
 def _quiet():
     logger = logging.getLogger("absl")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -395,6 +396,13 @@ def _digest(path: Path) -> str:
 def _checksum(content: Mapping[str, Any]) -> str:
     body = {k: v for k, v in content.items() if k != "checksum"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _system_error(error: Exception) -> OSError:
+    """The operating system's error inside a message of TensorStore, or the message's beginning."""
+    text = " ".join(str(error).split())
+    found = re.search(r"os_error_code='(\d+)'", text)
+    return OSError(int(found.group(1)), os.strerror(int(found.group(1)))) if found else OSError(text[:300])
 
 
 def _publish(temporary: Path, final: Path) -> None:

@@ -115,7 +115,6 @@ class EvaluateConfig:
     seeds: tuple[int, ...] | None = key("which seeds of the run; null: all", None, least=0)
     episodes: int = key("episodes per task", 50, least=1)
     explore: bool = key("sample actions instead of taking the best one", False)
-    devices: int | None = key("how many devices to use; null: all", None, least=1)
     json: bool = key("print the result as JSON (--json)", False)
 
 

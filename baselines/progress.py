@@ -81,7 +81,7 @@ class RunProgress:
     def update(self, env_steps: int, rate: float, success: float | None, memory: int, seeds: int = 1) -> None:
         """After a chunk: env steps so far (per seed), env steps per second (all seeds), share of successful episodes, bytes."""
         state = "training"
-        eta = (self.total - env_steps) * seeds / rate if rate > 0 else None
+        eta = max(0, self.total - env_steps) * seeds / rate if rate > 0 else None
         shown: dict[str, Any] = {
             "steps": f"{amount(env_steps)}/{amount(self.total)}",
             "rate": amount(rate),

@@ -216,7 +216,13 @@ def test_full_disk_says_how_much_is_needed_and_free(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system"), ValueError("OUT_OF_RANGE")]
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError(30, "Read-only file system"),
+        ValueError("OUT_OF_RANGE"),
+        ValueError("RESOURCE_EXHAUSTED: [os_error_code='28']"),
+    ],
 )
 def test_a_write_that_fails_midway_leaves_the_last_checkpoint_valid(folder, monkeypatch, error):
     def fail(*_):
