@@ -17,6 +17,8 @@ from envs.core.suites import row_horizon
 
 T = TypeVar("T")
 
+RESET_BLOCK = 64  # resets generated together
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -144,10 +146,15 @@ class AutoReset(Generic[T]):
         keys = jax.random.split(k_slot, num)
         rows = self.env.suite.take(tasks)
         episode = jnp.zeros(num, jnp.int32)
-        fresh = self._reset(_episode_keys(keys, episode), Params(shared, rows))
+        # Slots and pool in one go: the program holds one copy of the world generation, which is slow to compile.
+        entry_keys, entry_tasks = self._entries(k_pool, 0)
+        made = self._reset_in_blocks(
+            jnp.concatenate([_episode_keys(keys, episode), entry_keys]), jnp.concatenate([tasks, entry_tasks]), shared
+        )
+        fresh = jax.tree.map(lambda x: x[:num], made)
         horizon = row_horizon(rows)
         phase = jax.random.randint(k_phase, (num,), 0, jnp.maximum(horizon, 1)) if self.stagger else jnp.zeros(num, jnp.int32)
-        slots = Slots(
+        return Slots(
             state=fresh.state,
             observation=fresh.observation,
             action_mask=fresh.action_mask,
@@ -163,25 +170,32 @@ class AutoReset(Generic[T]):
             episode=episode,
             restarts=jnp.int32(0),
             waits=jnp.int32(0),
-            pool=None,
+            pool=None if self.pool is None else self._new_pool(jax.tree.map(lambda x: x[num:], made)),
         )
-        return self.refresh(k_pool, 0, slots)
 
     def refresh(self, key: jax.Array, iteration: jax.Array | int, slots: Slots) -> Slots:
         """New pool entries: a pure function of `(key, iteration)`. Call it between chunks; without a pool it does nothing."""
         if self.pool is None:
             return slots
-        each = self.entries_per_task()
-        ids = jnp.repeat(jnp.arange(len(self.env.suite), dtype=jnp.int32), each)
-        keys = jax.random.split(jax.random.fold_in(split_key(key, self.env.split), iteration), ids.shape[0])
+        keys, tasks = self._entries(split_key(key, self.env.split), iteration)
+        return slots.replace(pool=self._new_pool(self._reset_in_blocks(keys, tasks, slots.shared)))
 
-        def one(entry):
-            k, row = entry
-            return jax.tree.map(lambda x: x[0], self._reset(k[None], Params(slots.shared, jax.tree.map(lambda x: x[None], row))))
+    def _entries(self, key: jax.Array, iteration: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+        """Keys and tasks of the pool's entries."""
+        tasks = jnp.repeat(jnp.arange(len(self.env.suite), dtype=jnp.int32), self.entries_per_task())
+        return jax.random.split(jax.random.fold_in(key, iteration), tasks.shape[0]), tasks
 
-        # In blocks: temporaries of world generation stay in the cache.
-        fresh = jax.lax.map(one, (keys, self.env.suite.take(ids)), batch_size=min(64, ids.shape[0]))
-        return slots.replace(pool=Pool(fresh, jnp.zeros(len(self.env.suite), jnp.int32)))
+    def _new_pool(self, fresh: Fresh) -> Pool:
+        return Pool(fresh, jnp.zeros(len(self.env.suite), jnp.int32))
+
+    def _reset_in_blocks(self, keys: jax.Array, tasks: jax.Array, shared: Any) -> Fresh:
+        """Many resets, block by block: temporaries of world generation stay in the cache, and it is compiled for one size alone."""
+        total = keys.shape[0]
+        block = min(RESET_BLOCK, total)
+        padded = jnp.arange(-(-total // block) * block) % total
+        blocks = (keys[padded].reshape(-1, block), tasks[padded].reshape(-1, block))
+        fresh = jax.lax.map(lambda part: self._reset(part[0], Params(shared, self.env.suite.take(part[1]))), blocks)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], fresh)
 
     def begin(self, slots: Slots) -> tuple[Slots, ActInput]:
         """Overwrite finished slots (at most `bound`), then observe."""

@@ -8,6 +8,7 @@ stands for a far larger one: veins are about twice as frequent as in the game.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -36,6 +37,11 @@ VEIN_FILL = 0.75  # share of a vein's cells that hold ore
 CAVE_WIDTH = 0.035
 
 
+# Smooth noise is a sum of octaves: uniform values on a grid of so many cells, interpolated. One row of shares per field.
+OCTAVES = (4, 8, 16)
+FIELDS = {"height": (1.0, 0.45, 0.15), "warm": (1.0, 0.3, 0.0), "wet": (1.0, 0.3, 0.0), "cave": (0.0, 1.0, 0.5)}
+
+
 def _upsample(cells: int) -> np.ndarray:
     """float32[SIZE, cells + 1] smooth interpolation weights from a coarse grid."""
     position = (np.arange(SIZE) + 0.5) / SIZE * cells
@@ -48,29 +54,55 @@ def _upsample(cells: int) -> np.ndarray:
     return weights
 
 
-def _noise(key: jax.Array, octaves: tuple[tuple[int, float], ...]) -> jax.Array:
-    """float32[SIZE, SIZE] in [0, 1]: a weighted sum of smooth value noise, one key per octave."""
-    total, weight = jnp.zeros((SIZE, SIZE)), 0.0
-    for k, (cells, share) in zip(jax.random.split(key, len(octaves)), octaves, strict=True):
-        basis = _upsample(cells)
-        grid = jax.random.uniform(k, (cells + 1, cells + 1))
-        total += share * (basis @ grid @ basis.T)
-        weight += share
-    return total / weight
+_BASIS = np.concatenate([_upsample(cells) for cells in OCTAVES], axis=1)
+_OCTAVE = np.repeat(np.arange(len(OCTAVES)), [cells + 1 for cells in OCTAVES])
+_SHARE = np.stack([np.asarray(shares, np.float32) / sum(shares) for shares in FIELDS.values()])
+_GRID = np.where(_OCTAVE[:, None] == _OCTAVE, _SHARE[:, _OCTAVE, None], 0.0).astype(np.float32)  # [field, row, column], block diagonal
+# 1 where two rows (or columns) are at most HALO apart.
+_BAND = (np.abs(np.arange(SIZE)[:, None] - np.arange(SIZE)) <= HALO).astype(np.float32)
+
+
+def _both_axes(fields: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """`matrix` applied to the rows and the columns of `[n, k, k]` fields (and their axes exchanged), as two plain matrix products: dozens
+    of small products or shifts would take XLA ten seconds to compile."""
+    return jnp.tensordot(jnp.tensordot(fields, matrix, ((2,), (1,))), matrix, ((1,), (1,)))
+
+
+class Draws:
+    """Random numbers of one world from a single call: every call of the generator costs XLA a second to compile."""
+
+    def __init__(self, key: jax.Array, words: int):
+        self.words, self.used = jax.random.bits(key, (words,), jnp.uint32), 0
+
+    def _take(self, count: int) -> jax.Array:
+        self.used += count
+        return jax.lax.slice_in_dim(self.words, self.used - count, self.used)
+
+    def uniform(self, *shape: int) -> jax.Array:
+        """float32 in [0, 1)."""
+        return (self._take(math.prod(shape)) >> 8).astype(jnp.float32).reshape(shape) * 2.0**-24
+
+    def bytes(self, *shape: int) -> jax.Array:
+        """uint8; the number of elements divides by 4."""
+        return jax.lax.bitcast_convert_type(self._take(math.prod(shape) // 4), jnp.uint8).reshape(shape)
+
+
+def _noise(draws: Draws) -> dict[str, jax.Array]:
+    """float32[SIZE, SIZE] in [0, 1] per entry of FIELDS."""
+    fields = _both_axes(draws.uniform(*_GRID.shape) * _GRID, _BASIS)
+    return dict(zip(FIELDS, jax.lax.optimization_barrier(fields), strict=True))
+
+
+def _in_sight(masks: list[jax.Array]) -> jax.Array:
+    """bool[n, SIZE, SIZE]: per mask, whether any cell in the view around a cell is set."""
+    counts = _both_axes(jnp.stack(masks).astype(jnp.float32), _BAND)
+    return counts.swapaxes(1, 2) > 0.5
 
 
 def _stretch(field: jax.Array) -> jax.Array:
     """Spread a field over [0, 1], so that every world has both water and mountains."""
     low, high = field.min(), field.max()
     return (field - low) / (high - low + 1e-6)
-
-
-def _box_any(mask: jax.Array, reach: int) -> jax.Array:
-    """bool[SIZE, SIZE]: whether any cell within `reach` rows and columns is set."""
-    for axis in (0, 1):
-        padded = jnp.pad(mask, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)])
-        mask = jnp.stack([jax.lax.slice_in_dim(padded, i, i + SIZE, axis=axis) for i in range(2 * reach + 1)]).any(0)
-    return mask
 
 
 @jax.tree_util.register_dataclass
@@ -85,9 +117,10 @@ class Terrain:
 
 def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     """One world. `biome` (uint8[], index into BIOMES or ANY_BIOME) is where the agent starts if there is such land."""
-    k_height, k_warm, k_wet, k_cave, k_trees, k_veins, k_fill, k_spawn = jax.random.split(key, 8)
-    height = _stretch(_noise(k_height, ((4, 1.0), (8, 0.45), (16, 0.15))))
-    warm, wet = _noise(k_warm, ((3, 1.0), (6, 0.3))), _noise(k_wet, ((3, 1.0), (6, 0.3)))
+    cells = SIZE * SIZE
+    draws = Draws(key, _GRID.size + 2 * cells + 3 * cells // 4 + 3 * cells // 4)
+    noise = _noise(draws)
+    height, warm, wet = _stretch(noise["height"]), noise["warm"], noise["wet"]
     # The packages' temperatures span -0.5 to 2 and rainfall 0 to 1; value noise gathers about its middle.
     facts = minecraft.biomes()
     points = np.array([facts[name][:2] for name in LOWLAND], np.float32)
@@ -101,8 +134,7 @@ def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     for name, share in TREES.items():
         chance[BIOME[name]] = share
     chance[BIOME["beach"]] = 0.0
-    words = jax.random.bits(k_trees, (SIZE, SIZE), jnp.uint16)
-    tree = words < (jnp.asarray(chance) * 65536).astype(jnp.uint16)[land]
+    tree = draws.uniform(SIZE, SIZE) < jnp.asarray(chance)[land]
     ground = np.full(len(BIOMES), ID["grass_block"], np.uint8)
     ground[BIOME["ocean"]], ground[BIOME["beach"]], ground[BIOME["desert"]] = ID["water"], ID["sand"], ID["sand"]
     surface = jnp.asarray(ground)[land]
@@ -110,13 +142,15 @@ def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     surface = jnp.where(rock, ID["stone"], jnp.where(tree, ID["log"], surface)).astype(jnp.uint8)
 
     # Veins: three independent fields of 2 x 2 blocks, frayed cell by cell.
-    veins = jax.random.uniform(k_veins, (3, SIZE // 2, SIZE // 2)).repeat(2, 1).repeat(2, 2)
-    fill = jax.random.bits(k_fill, (3, SIZE, SIZE), jnp.uint8) < round(VEIN_FILL * 256)
+    veins = draws.uniform(3, SIZE // 2, SIZE // 2).repeat(2, 1).repeat(2, 2)
+    fill = draws.bytes(3, SIZE, SIZE) < round(VEIN_FILL * 256)
+    land, tree, surface = jax.lax.optimization_barrier((land, tree, surface))
     surface = jnp.where(rock & (veins[0] < COAL_ON_MOUNTAINS) & fill[0], ID["coal_ore"], surface)
     below = jnp.where((veins[1] < COAL_BELOW) & fill[1], ID["coal_ore"], ID["stone"])
     below = jnp.where((veins[2] < IRON_BELOW) & fill[2], ID["iron_ore"], below)
-    cave = jnp.abs(_noise(k_cave, ((8, 1.0), (16, 0.5))) - 0.5) < CAVE_WIDTH
+    cave = jnp.abs(noise["cave"] - 0.5) < CAVE_WIDTH
     below = jnp.where(cave, ID["cave_air"], below)
+    surface, below = jax.lax.optimization_barrier((surface, below))
     blocks = jnp.stack([surface, below]).astype(jnp.uint8)
     blocks = jnp.pad(blocks, ((0, 0), (HALO, HALO), (HALO, HALO)), constant_values=ID["void"])
 
@@ -125,8 +159,9 @@ def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     open_ground = (surface == ID["grass_block"]) | (surface == ID["sand"])
     inner = np.zeros((SIZE, SIZE), bool)
     inner[HALO:-HALO, HALO:-HALO] = True
-    score = jax.random.uniform(k_spawn, (SIZE, SIZE)) + 32.0 * open_ground + 16.0 * ~_box_any(mineral, HALO)
-    score += 8.0 * ((land == biome) | (biome == ANY_BIOME)) + 4.0 * _box_any(tree & ~rock, HALO) + 2.0 * inner
+    mineral_seen, tree_seen = _in_sight([mineral, tree & ~rock])
+    score = draws.uniform(SIZE, SIZE) + 32.0 * open_ground + 16.0 * ~mineral_seen
+    score += 8.0 * ((land == biome) | (biome == ANY_BIOME)) + 4.0 * tree_seen + 2.0 * inner
     cell = jnp.argmax(score)
     spawn = jnp.stack([cell // SIZE + HALO, cell % SIZE + HALO]).astype(jnp.uint8)
     return Terrain(blocks, land, spawn)
