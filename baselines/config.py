@@ -114,7 +114,7 @@ class EvaluateConfig:
     checkpoint: str | int = key("last, best or an update number", "last")
     seeds: tuple[int, ...] | None = key("which seeds of the run; null: all", None, least=0)
     episodes: int = key("episodes per task", 50, least=1)
-    explore: bool = key("sample actions instead of taking the best one", False)
+    explore: bool | None = key("sample actions instead of taking the best one; null: as the agent declares", None)
     json: bool = key("print the result as JSON (--json)", False)
 
 
@@ -135,7 +135,7 @@ class PlayConfig:
     checkpoint: str | int = key("last, best or an update number", "last")
     seeds: tuple[int, ...] = key("with run_dir: which seed of the run acts (the first); else: the seed of the worlds", (0,), least=0)
     episodes: int = key("episodes per task", 1, least=1)
-    explore: bool = key("sample actions instead of taking the best one", False)
+    explore: bool | None = key("sample actions instead of taking the best one; null: as the agent declares", None)
     fps: int = key("frames per second", 10, least=1)
     out: str | None = key("write this file instead of opening a window: .mp4 .gif .svg .html", example="agent.mp4")
     overwrite: bool = key("replace out if it exists", False)

@@ -62,6 +62,11 @@ class AgentPolicy:
         return jax.vmap(one)(keys, inputs, memory)
 
 
+def samples(agent: Agent) -> bool:
+    """Whether an agent declares that it draws its actions when evaluated (attribute `evaluation`); greedy otherwise."""
+    return getattr(agent, "evaluation", "greedy") == "sample"
+
+
 Policy = AgentPolicy | Reference
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -42,7 +43,7 @@ class Trained:
         self.model, manifest = folder.load_model(checkpoint, self.runner.abstract_model())
         self.update, self.metadata = manifest.update, manifest.metadata
 
-    def policy(self, seed: int | None = None, explore: bool = False) -> Any:
+    def policy(self, seed: int | None = None, explore: bool | None = None) -> Any:
         """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`."""
         return self.runner.policy(self.model, self.check_seed(seed), explore)
 
@@ -111,7 +112,7 @@ class Policy:
 
         Args:
             batch: number of environments; None: one, without a leading axis.
-            seed: of the actions drawn with `explore=True`.
+            seed: of the actions that are drawn.
             task: the tasks that the environments are in (one for all, or one each), for agents with a head per task. Default: slot
                 `i` is in task `i % len(tasks)`, as in `gym.make_vec`.
         """
@@ -141,13 +142,13 @@ class Policy:
             raise RuntimeError("reset() comes before restart()")
         self._first |= np.ones_like(self._first) if which is None else np.asarray(which, bool).reshape(self._first.shape)
 
-    def __call__(self, observation: Any, action_mask: Any = None, explore: bool = False) -> Any:
+    def __call__(self, observation: Any, action_mask: Any = None, explore: bool | None = None) -> Any:
         """The next action(s).
 
         Args:
             observation: as the environment gives it.
             action_mask: legal actions (bool or int8), as in `info["action_mask"]`; for MultiDiscrete a tuple or one array; None: all legal.
-            explore: sample instead of taking the most likely action.
+            explore: sample (True) or take the most likely action (False); None: as the agent declares for evaluation.
 
         Returns: a Python int or numpy array for one environment, else an array `[batch, ...]`.
         Raises ValueError that names the leaf whose shape is wrong; RuntimeError before `reset`.
@@ -160,7 +161,7 @@ class Policy:
         observation = self._checked(observation)
         mask = self._mask(action_mask)
         key = jax.random.fold_in(self._key, self._count)
-        policy = self._exploring if explore else self._agent
+        policy = self._policies(explore)
         keys = jax.random.split(key, number)
         action, self._memory = self._act(policy, observation, mask, self._first, self._task, self._memory, keys)
         self._count += 1
@@ -175,9 +176,10 @@ class Policy:
     def _agent(self) -> Any:
         return self._trained.policy(self._seed)
 
-    @cached_property
-    def _exploring(self) -> Any:
-        return self._trained.policy(self._seed, explore=True)
+    def _policies(self, explore: bool | None) -> Any:
+        if explore is None or explore == self._agent.explore:
+            return self._agent
+        return dataclasses.replace(self._agent, explore=explore)
 
     @cached_property
     def _act(self) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from agents.core.agent import Agent, Rollout, TrainState, batch_shape
-from baselines.evaluation import AgentPolicy
+from baselines.evaluation import AgentPolicy, samples
 from baselines.runners.episodes import Episodes
 from envs.core.autoreset import AutoReset, PoolConfig, Slots, starting_tasks
 from envs.core.functional import FunctionalEnv
@@ -138,14 +138,14 @@ class OnlineRunner:
         """What a `model` checkpoint holds: nested dicts of arrays `[S, ...]`."""
         return state.train.model
 
-    def policy(self, model: Mapping[str, Any], seed_index: int = 0, explore: bool = False) -> AgentPolicy:
-        """The policy of one seed of a model, for `evaluate`."""
+    def policy(self, model: Mapping[str, Any], seed_index: int = 0, explore: bool | None = None) -> AgentPolicy:
+        """The policy of one seed of a model, for `evaluate`; `explore=None`: as the agent declares."""
         count = len(self.seeds)
         if not 0 <= seed_index < count:
             raise ValueError(f"seed_index={seed_index} must lie in [0, {count})")
         one = jax.tree.map(lambda x: jnp.asarray(x[seed_index]), dict(model))
         blank = jax.eval_shape(partial(self.agent.init, spec=self.env.spec), jax.random.key(0))
-        return AgentPolicy(self.agent, blank.replace(optimizer=()).with_model(one), explore)
+        return AgentPolicy(self.agent, blank.replace(optimizer=()).with_model(one), samples(self.agent) if explore is None else explore)
 
     def abstract_model(self) -> dict[str, Any]:
         """Shapes and dtypes of `model`."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core.autoreset import PoolConfig
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
 from envs.core.specs import Ids, Vector, check_choice
 from envs.core.suites import TaskSuite
@@ -112,6 +113,11 @@ class Obtain(FunctionalEnv[World, mechanics.Rules, TaskRow]):
             suite = TaskSuite(suite.names, suite.rows._replace(horizon=horizon), suite.splits)
         suite = suite if self.task is None else suite.narrow(self.task)
         return TaskSuite(suite.names, suite.rows._replace(index=np.arange(len(suite), dtype=np.int32)), suite.splits)
+
+    @property
+    def pool(self) -> PoolConfig:
+        """Fresh episodes that training keeps ready, where its config does not say: making a world costs a hundred steps."""
+        return PoolConfig(entries=max(512, 4 * len(self.suite)), max_reuse=4)
 
     # Spaces.
 

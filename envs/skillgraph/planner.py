@@ -185,7 +185,7 @@ def run_plan(tree: TechTree, plan: list[Skill], start: dict[str, int] | None = N
 
 
 FAR = 4096
-SWEEPS = 96  # relaxations of the distance field: paths up to this many cells are exact
+SWEEPS = 64  # relaxations of the distance field: paths up to this many cells are exact
 
 
 @dataclass(frozen=True)
