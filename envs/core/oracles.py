@@ -106,7 +106,7 @@ def assert_restarts(auto: AutoReset, num: int, steps: int, seed: int = 0, single
     entry_keys: Any = None
     if auto.pool is not None:
         k_pool = jax.random.split(split_key(jax.random.key(seed), env.split), 3)[2]
-        entry_keys = jax.random.split(jax.random.fold_in(split_key(k_pool, env.split), 0), len(suite) * each)
+        entry_keys = jax.random.split(jax.random.fold_in(k_pool, 0), len(suite) * each)
 
     def episode_key(slot, episode):
         return derive(keys[slot], 1, episode)
