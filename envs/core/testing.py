@@ -35,20 +35,15 @@ RESERVED_METRICS = ("task", "duration", "action_mask", "final_obs", "final_info"
 
 
 @dataclass(frozen=True)
-class Record:
-    """Random legal play of N slots for T steps: `first` is `[N]`, the rest `[T, N]`; `valid` is False after the end of an episode.
+class Transition:
+    """One step of a slot. `state`, `mask` and `alive` are those in which `action` was taken; `timestep` (numpy) is what followed."""
 
-    `states[t]` and `masks[t]` are those in which `actions[t]` was taken, `after[t]` the state it led to.
-    """
-
-    first: TimeStep
-    keys: jax.Array
-    states: Any
-    masks: Any
-    actions: jax.Array
-    after: Any
-    timesteps: TimeStep
-    valid: np.ndarray
+    key: jax.Array
+    state: Any
+    mask: np.ndarray | None
+    alive: np.ndarray | None
+    action: np.ndarray
+    timestep: TimeStep
 
 
 class Case:
@@ -57,11 +52,12 @@ class Case:
     Args:
         env: the environment.
         params: of every slot; None: slot i plays task i of the split, modulo their number.
-        slots, steps: size of the recorded play.
+        slots, steps: size of the recorded play: one episode per slot, of at most so many steps.
+        seed: of the play.
     """
 
-    def __init__(self, env: FunctionalEnv, params: Params | None = None, slots: int = 4, steps: int = 24):
-        self.env, self.slots, self.steps = env, slots, steps
+    def __init__(self, env: FunctionalEnv, params: Params | None = None, slots: int = 4, steps: int = 24, seed: int = 7):
+        self.env, self.slots, self.steps, self.seed = env, slots, steps, seed
         self._params = params
 
     @cached_property
@@ -75,7 +71,7 @@ class Case:
 
     @cached_property
     def keys(self) -> jax.Array:
-        return jax.random.split(jax.random.key(7), self.slots)
+        return jax.random.split(jax.random.key(self.seed), self.slots)
 
     def one(self, slot: int = 0) -> Params:
         """Parameters of one slot."""
@@ -98,40 +94,53 @@ class Case:
     def shapes(self) -> tuple[TimeStep, TimeStep]:
         """Shapes and dtypes of the time steps that `reset` and `step` give; nothing is compiled."""
         state, first = jax.eval_shape(self.env.reset, self.keys[0], self.one())
-        action = jax.eval_shape(lambda key: legal_action(key, self.env, None), self.keys[0])
-        return first, jax.eval_shape(self.env.step, self.keys[0], state, action, self.one())[1]
+        return first, jax.eval_shape(self.env.step, self.keys[0], state, self.legal_action(), self.one())[1]
+
+    def legal_action(self, mask: np.ndarray | None = None, seed: int | np.random.RandomState = 0) -> np.ndarray:
+        """A random legal action, chosen on the host by a generator whose stream never changes: golden hashes depend on the environment
+        alone."""
+        random = np.random.RandomState(seed) if isinstance(seed, int) else seed
+        space, lead = self.env.action_space, agents(self.env)
+        if isinstance(space, gym.spaces.Box):
+            low, high = (np.where(np.isfinite(bound), bound, sign) for bound, sign in ((space.low, -1), (space.high, 1)))
+            return (low + (high - low) * random.random_sample((*lead, *space.shape))).astype(space.dtype)
+        sizes, picks = choices(space), []
+        mask = np.ones((*lead, sum(sizes)), bool) if mask is None else np.asarray(mask)
+        for part in np.split(mask, np.cumsum(sizes)[:-1], axis=-1):
+            nth = (random.random_sample(lead) * part.sum(-1)).astype(int)
+            picks.append(np.argmax(np.cumsum(part, -1) > nth[..., None], -1).astype(np.int32))
+        return picks[0] if isinstance(space, gym.spaces.Discrete) else np.stack(picks, -1)
 
     @cached_property
-    def play(self):
-        """Jitted: (keys, params) -> the first time step and the other parts of a `Record`."""
-        env, slots = self.env, self.slots
-
-        def play(keys, params):
-            def body(carry, key):
-                state, mask, over = carry
-                k_action, k_step = jax.random.split(key)
-                action = jax.vmap(lambda k, m: legal_action(k, env, m))(jax.random.split(k_action, slots), mask)
-                keys = jax.random.split(k_step, slots)
-                after, timestep = jax.vmap(env.step, in_axes=(0, 0, 0, params_axes()))(keys, state, action, params)
-                return (after, timestep.action_mask, over | timestep.done), (keys, state, mask, action, after, timestep, ~over)
-
-            state, first = jax.vmap(env.reset, in_axes=(0, params_axes()))(keys, params)
-            start = (state, first.action_mask, jnp.zeros(slots, bool))
-            return first, jax.lax.scan(body, start, jax.random.split(jax.random.fold_in(keys[0], 1), self.steps))[1]
-
-        return jax.jit(play)
+    def record(self) -> list[tuple[TimeStep, list[Transition]]]:
+        """Random legal play of every slot: the first time step (numpy) and the transitions until the episode ends."""
+        played = []
+        for slot in range(self.slots):
+            random, params = np.random.RandomState(1000 * self.seed + slot), self.one(slot)
+            keys = jax.random.split(jax.random.fold_in(self.keys[slot], 1), self.steps)
+            state, first = self.reset(self.keys[slot], params)
+            first = last = jax.device_get(first)
+            transitions: list[Transition] = []
+            for key in keys:
+                action = self.legal_action(last.action_mask, random)
+                after, timestep = self.step(key, state, action, params)
+                timestep = jax.device_get(timestep)
+                transitions.append(Transition(key, state, last.action_mask, last.alive, action, timestep))
+                state, last = after, timestep
+                if last.done:
+                    break
+            played.append((first, transitions))
+        return played
 
     @cached_property
-    def record(self) -> Record:
-        first, (keys, states, masks, actions, after, timesteps, valid) = self.play(self.keys, self.params)
-        return Record(first, keys, states, masks, actions, after, timesteps, np.asarray(valid))
+    def transitions(self) -> list[tuple[int, Transition]]:
+        """(slot, transition) of the whole play."""
+        return [(slot, transition) for slot, (_, transitions) in enumerate(self.record) for transition in transitions]
 
     @cached_property
     def seen(self) -> list[TimeStep]:
-        """Every time step that belongs to an episode, unbatched, as numpy; first ones first."""
-        record = jax.device_get((self.record.first, self.record.timesteps))
-        found = [pick(record[0], i) for i in range(self.slots)]
-        return found + [pick(record[1], place) for place in zip(*np.nonzero(self.record.valid), strict=True)]
+        """Every time step of the play, as numpy; first ones first."""
+        return [first for first, _ in self.record] + [transition.timestep for _, transition in self.transitions]
 
 
 def pick(tree: Any, index: Any) -> Any:
@@ -148,22 +157,6 @@ def choices(space: gym.Space) -> list[int]:
     if isinstance(space, gym.spaces.Discrete):
         return [int(space.n)]
     return [int(n) for n in space.nvec] if isinstance(space, gym.spaces.MultiDiscrete) else []
-
-
-def legal_action(key: jax.Array, env: FunctionalEnv, mask: jax.Array | None) -> jax.Array:
-    """A random legal action of one slot. Its own definition, so that golden hashes depend on the environment alone."""
-    space, lead = env.action_space, agents(env)
-    if isinstance(space, gym.spaces.Box):
-        return jax.random.uniform(key, lead + space.shape, minval=space.low, maxval=space.high).astype(space.dtype)
-    sizes = choices(space)
-    mask = jnp.ones((*lead, sum(sizes)), bool) if mask is None else mask
-    words = jax.random.bits(key, (*lead, len(sizes)), jnp.uint32)
-    picks = []
-    for i, part in enumerate(jnp.split(mask, np.cumsum(sizes)[:-1], axis=-1)):
-        legal = part.sum(-1, dtype=jnp.uint32)
-        nth = words[..., i] % jnp.maximum(legal, 1)
-        picks.append(jnp.argmax(jnp.cumsum(part, -1, dtype=jnp.uint32) > nth[..., None], -1).astype(jnp.int32))
-    return picks[0] if isinstance(space, gym.spaces.Discrete) else jnp.stack(picks, -1)
 
 
 def kinds_of(env: FunctionalEnv, observation: Any) -> list[tuple[str, Any, Any]]:
@@ -248,10 +241,10 @@ def kinds(case: Case) -> None:
 
 
 def episode_start(case: Case) -> None:
-    first = jax.device_get(case.record.first)
-    assert not (first.terminated.any() or first.truncated.any()), "an episode must not be over at reset"
-    assert not first.reward.any(), "the reward at reset must be 0"
-    assert first.alive is None or first.alive.all(), "every agent must be alive at reset"
+    for first, _ in case.record:
+        assert not (first.terminated.any() or first.truncated.any()), "an episode must not be over at reset"
+        assert not first.reward.any(), "the reward at reset must be 0"
+        assert first.alive is None or first.alive.all(), "every agent must be alive at reset"
 
 
 def finite(case: Case) -> None:
@@ -275,8 +268,8 @@ def metrics(case: Case) -> None:
 
 
 def duration(case: Case) -> None:
-    durations = np.asarray(case.record.timesteps.duration)[case.record.valid]
-    assert (durations >= 1).all(), f"a transition took {durations.min()} steps"
+    for _, transition in case.transitions:
+        assert transition.timestep.duration >= 1, f"a transition took {transition.timestep.duration} steps"
 
 
 def masks(case: Case) -> None:
@@ -298,49 +291,43 @@ def masks(case: Case) -> None:
 
 def illegal_actions(case: Case) -> None:
     """Legal actions count nothing; illegal ones are counted, and it makes no difference which of them was taken."""
-    record = case.record
-    counted = np.asarray(record.timesteps.metrics["illegal_actions"])[record.valid]
-    assert not counted.any(), f"legal actions were counted as illegal ({counted.max()})"
-    if record.masks is None:
-        return
-    legal, alive = np.asarray(record.masks), None
-    if record.timesteps.alive is not None:
-        later = np.asarray(record.timesteps.alive)
-        alive = np.concatenate([np.ones_like(later[:1]), later[:-1]])
     bounds = np.cumsum([0, *choices(case.env.action_space)])
-    for t, slot in zip(*np.nonzero(record.valid), strict=True):
+    tried = 0
+    for slot, now in case.transitions:
+        counted = now.timestep.metrics["illegal_actions"]
+        assert counted == 0, f"the legal action {now.action} was counted as illegal ({counted})"
+        if now.mask is None or tried > 8:
+            continue
         for agent in range(case.env.num_agents):
-            place = (t, slot, agent) if agents(case.env) else (t, slot)
-            if alive is not None and not alive[place]:
+            if now.alive is not None and not now.alive[agent]:
                 continue
+            legal = now.mask[agent] if agents(case.env) else now.mask
             for part, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-                illegal = np.flatnonzero(~legal[place][low:high])
-                wrong = [int(illegal[0]), int(illegal[-1])] if illegal.size else []
+                illegal = np.flatnonzero(~legal[low:high])
                 effects = []
-                for choice in wrong:
-                    action = np.array(record.actions[t, slot])
-                    where = (agent,) * bool(agents(case.env)) + (part,) * (len(bounds) > 2)
-                    action[where] = choice
-                    state = pick(record.states, (t, slot))
-                    after, timestep = case.step(record.keys[t, slot], state, jnp.asarray(action), case.one(slot))
+                for choice in {int(illegal[0]), int(illegal[-1])} if illegal.size else ():
+                    action = np.array(now.action)
+                    action[(agent,) * bool(agents(case.env)) + (part,) * (len(bounds) > 2)] = choice
+                    after, timestep = case.step(now.key, now.state, action, case.one(slot))
                     assert timestep.metrics["illegal_actions"] >= 1, f"illegal action {action} was not counted in metrics"
                     effects.append((after, timestep))
-                if effects:
-                    assert_same(effects[0], effects[1], f"illegal actions {wrong} of choice {part} differ in effect: not no-ops")
-                    if t > 0:
-                        return  # an example at the start and one later are enough
+                    tried += 1
+                assert_same(effects[:1], effects[-1:], f"illegal actions {illegal.tolist()} of choice {part} differ in effect: not no-ops")
 
 
 def determinism(case: Case) -> None:
-    again = case.play(case.keys, case.params)
-    first, seen = case.record.first, case.record.timesteps
-    assert_same((first, seen), (again[0], again[1][5]), "the same keys and actions gave another episode", exact=True)
+    for slot, (first, transitions) in enumerate(case.record[:2]):
+        state, again = case.reset(case.keys[slot], case.one(slot))
+        assert_same(first, jax.device_get(again), "the same key gave another start", exact=True)
+        for now in transitions:
+            state, timestep = case.step(now.key, state, now.action, case.one(slot))
+            assert_same(now.timestep, jax.device_get(timestep), "the same keys and actions gave another episode", exact=True)
 
 
 def key_reuse(case: Case) -> None:
     """No key is consumed twice. jax checks this while it traces a jitted function."""
     state, first = case.start
-    action = legal_action(jax.random.key(1), case.env, first.action_mask)
+    action = case.legal_action(first.action_mask)
     with jax.debug_key_reuse(True):
         try:
             jax.eval_shape(jax.jit(lambda key: case.env.reset(key, case.one())), jax.random.key(2))
@@ -352,7 +339,7 @@ def key_reuse(case: Case) -> None:
 def pure(case: Case) -> None:
     """Calls leave nothing behind: no tracer leaks, and tracing once more gives the same program."""
     state, first = case.start
-    action = legal_action(jax.random.key(5), case.env, first.action_mask)
+    action = case.legal_action(first.action_mask)
     calls = {
         "reset": lambda: jax.make_jaxpr(case.env.reset)(jax.random.key(6), case.one()),
         "step": lambda: jax.make_jaxpr(case.env.step)(jax.random.key(6), state, action, case.one()),
@@ -374,20 +361,27 @@ def jit(case: Case) -> None:
     state, first = case.start
     assert_same(case.env.reset(case.keys[0], params), (state, first), "reset differs without jit")
     for t in range(2):
-        key, action = jax.random.key(t), legal_action(jax.random.key(t), case.env, first.action_mask)
+        key, action = jax.random.key(t), case.legal_action(first.action_mask, t)
         plain = case.env.step(key, state, action, params)
         state, first = case.step(key, state, action, params)
         assert_same(plain, (state, first), f"step {t} differs without jit")
 
 
 def vmap(case: Case) -> None:
-    record = case.record
-    for slot in range(min(2, case.slots)):
-        state, first = case.reset(case.keys[slot], case.one(slot))
-        assert_same(first, pick(record.first, slot), f"reset of slot {slot} alone differs from the batch")
-        for t in range(min(4, case.steps)):
-            state, timestep = case.step(record.keys[t, slot], state, record.actions[t, slot], case.one(slot))
-            assert_same(timestep, pick(record.timesteps, (t, slot)), f"step {t} of slot {slot} alone differs from the batch")
+    reset = jax.jit(jax.vmap(case.env.reset, in_axes=(0, params_axes())))
+    step = jax.jit(jax.vmap(case.env.step, in_axes=(0, 0, 0, params_axes())))
+    states, firsts = reset(case.keys, case.params)
+    for slot, (first, _) in enumerate(case.record):
+        assert_same(jax.device_get(pick(firsts, slot)), first, f"reset of slot {slot} in a batch differs from it alone")
+    plays = [transitions for _, transitions in case.record]
+    for t in range(4):
+        now = [play[min(t, len(play) - 1)] for play in plays]
+        keys, actions = jnp.stack([one.key for one in now]), np.stack([one.action for one in now])
+        states, timesteps = step(keys, states, actions, case.params)
+        for slot, play in enumerate(plays):
+            if t < len(play):
+                alone = f"step {t} of slot {slot} in a batch differs from it alone"
+                assert_same(jax.device_get(pick(timesteps, slot)), play[t].timestep, alone)
 
 
 def horizon(case: Case) -> None:
@@ -395,17 +389,14 @@ def horizon(case: Case) -> None:
 
     That slots are truncated at their horizon is compared with a loop by the law "restart".
     """
-    record = case.record
-    both = np.asarray(record.timesteps.terminated & record.timesteps.truncated)
-    assert not both[record.valid].any(), "a time step is both terminated and truncated"
-    for t in range(min(3, case.steps)):
-        for slot in np.flatnonzero(record.valid[t])[:2]:
-            params = case.one(slot)
-            near = Params(params.shared, with_horizon(params.task, jnp.ones_like(row_horizon(params.task))))
-            _, timestep = case.step(record.keys[t, slot], pick(record.states, (t, slot)), record.actions[t, slot], near)
-            # A wrapper that repeats actions may stop before the step that terminates, but nothing terminates earlier.
-            sooner = np.asarray(timestep.terminated & ~record.timesteps.terminated[t, slot])
-            assert not sooner.any(), "with a horizon of 1 the step terminates: horizons must end in truncation"
+    for slot, now in case.transitions:
+        assert not (now.timestep.terminated & now.timestep.truncated).any(), "a time step is both terminated and truncated"
+        params = case.one(slot)
+        near = Params(params.shared, with_horizon(params.task, jnp.ones_like(row_horizon(params.task))))
+        _, timestep = case.step(now.key, now.state, now.action, near)
+        # A wrapper that repeats actions may stop before the step that terminates, but nothing terminates earlier.
+        sooner = np.asarray(timestep.terminated) & ~now.timestep.terminated
+        assert not sooner.any(), "with a horizon of 1 the step terminates: horizons must end in truncation"
 
 
 def restart(case: Case) -> None:
@@ -463,11 +454,10 @@ def several_agents(case: Case) -> None:
     assert types.shape == (env.num_agents,) and types.dtype == np.int32, f"agent_types must be int32[{env.num_agents}], got {types}"
     leaves = jax.tree.leaves(env.global_observation(case.start[0], case.one()))
     assert leaves and all(np.isfinite(leaf).all() for leaf in leaves), "global_observation must hold finite arrays"
-    alive, reward = np.asarray(case.record.timesteps.alive), np.asarray(case.record.timesteps.reward)
-    before = np.concatenate([np.ones((1, *alive.shape[1:]), bool), alive[:-1]])
-    inside = case.record.valid[..., None]
-    assert not (alive & ~before & inside).any(), "an agent came back to life within an episode"
-    assert not (reward * (~before & inside)).any(), "an agent that was not alive got a reward"
+    for _, now in case.transitions:
+        assert now.alive is not None and now.timestep.alive is not None
+        assert not (now.timestep.alive & ~now.alive).any(), "an agent came back to life within an episode"
+        assert not now.timestep.reward[~now.alive].any(), "an agent that was not alive got a reward"
 
 
 def adapters(case: Case) -> None:
@@ -567,11 +557,8 @@ def trajectory_hash(env: FunctionalEnv, steps: int = 64, seed: int = 0, slots: i
     Returns:
         16 hexadecimal digits.
     """
-    case = Case(env, slots=slots, steps=steps)
-    case.__dict__["keys"] = jax.random.split(jax.random.key(seed), slots)
-    first, later, valid = jax.device_get((case.record.first, case.record.timesteps, case.record.valid))
     digest = hashlib.sha256()
-    for timestep, inside in ((first, np.ones(slots, bool)), (later, valid)):
+    for timestep in Case(env, slots=slots, steps=steps, seed=seed).seen:
         named = [
             *jax.tree_util.tree_leaves_with_path(timestep.observation),
             *((name, getattr(timestep, name)) for name in ("reward", "terminated", "truncated", "action_mask", "duration", "alive")),
@@ -580,10 +567,10 @@ def trajectory_hash(env: FunctionalEnv, steps: int = 64, seed: int = 0, slots: i
         for name, leaf in named:
             if leaf is None:
                 continue
-            chosen = np.asarray(leaf)[inside]
-            if chosen.dtype.kind == "f":
-                chosen = np.rint(chosen.astype(np.float64) * 1000)
+            leaf = np.asarray(leaf)
+            if leaf.dtype.kind == "f":
+                leaf = np.rint(leaf.astype(np.float64) * 1000)
             name = name if isinstance(name, str) else jax.tree_util.keystr(name)
-            digest.update(f"{name}{chosen.shape}".encode())
-            digest.update(np.ascontiguousarray(chosen.astype("<i8")).tobytes())
+            digest.update(f"{name}{leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf.astype("<i8")).tobytes())
     return digest.hexdigest()[:16]

@@ -71,7 +71,7 @@ def test_waiting_slots_stay_finished_and_are_no_data(pooled):
 
 def test_refresh_is_a_function_of_key_and_iteration():
     auto = AutoReset(toys.Point(), PoolConfig(entries=3))
-    slots = start(auto, 2)
+    slots = jax.jit(start, static_argnums=(0, 1))(auto, 2)
     refresh = jax.jit(auto.refresh)
     key = jax.random.key(5)
     one, again, later = refresh(key, 3, slots), refresh(key, 3, refresh(key, 9, slots)), refresh(key, 4, slots)
@@ -83,7 +83,7 @@ def test_refresh_is_a_function_of_key_and_iteration():
     plain = AutoReset(toys.Point())
     bare = slots.replace(pool=None)
     assert plain.refresh(key, 3, bare) is bare
-    test = AutoReset(toys.Point(split="test"), PoolConfig(entries=3)).refresh(key, 3, slots)
+    test = jax.jit(AutoReset(toys.Point(split="test"), PoolConfig(entries=3)).refresh)(key, 3, slots)
     assert not np.array_equal(one.pool.fresh.observation, test.pool.fresh.observation)
 
 
@@ -97,7 +97,7 @@ def test_staggering_spreads_the_first_ends():
 
 def test_slots_keep_their_task_unless_resampled():
     def tasks_after(auto):
-        slots = start(auto, 8)
+        slots = jax.jit(start, static_argnums=(0, 1))(auto, 8)
         begin, step = jax.jit(auto.begin), jax.jit(auto.step)
         seen = []
         for _ in range(6):
@@ -123,12 +123,12 @@ def test_slot_groups_are_their_members():
     members = (AutoReset(toys.Chain(horizon=2)), AutoReset(toys.Point(horizon=3), PoolConfig(2, 9)))
     groups = SlotGroups(members, (3, 2))
     assert [spec.horizon for spec in groups.specs] == [2, 3]
-    both = groups.init(jax.random.key(0))
+    both = jax.jit(groups.init)(jax.random.key(0))
     actions = (jnp.full(3, 2), jnp.zeros((2, 2)))
     advance = jax.jit(lambda both: groups.step(groups.begin(both)[0], actions))
     keys = jax.random.split(jax.random.key(0), 2)
     for member, slots, key, count in zip(members, both, keys, (3, 2), strict=True):
-        alone = member.init(key, (), starting_tasks(len(member.env.suite), count))
+        alone = jax.jit(member.init)(key, (), starting_tasks(len(member.env.suite), count))
         assert_same(slots, alone, "start", exact=True)
     apart = {member: jax.jit(lambda slots, action, member=member: member.step(member.begin(slots)[0], action)) for member in members}
     for _ in range(4):

@@ -88,20 +88,14 @@ def test_spec_of_an_environment():
         toys.Chain().global_observation(None, None)
 
 
-@few
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["?", "u1", "i2", "f4", "i4", "u4"]), st.lists(st.integers(0, 3), max_size=3)), min_size=1, max_size=6
-    )
-)
-def test_packed_outputs_come_back(leaves):
+def test_packed_outputs_come_back():
+    leaves = [("?", (2, 3)), ("u1", (5,)), ("i2", (2,)), ("f4", ()), ("i4", (3,)), ("u4", (0,)), ("f4", (1, 2)), ("?", ())]
     rng = np.random.default_rng(0)
-    arrays = {f"leaf{i}": rng.integers(0, 2, shape).astype(dtype) * rng.integers(1, 99) for i, (dtype, shape) in enumerate(leaves)}
-    arrays = {name: value.astype(dtype) for (name, value), (dtype, _) in zip(arrays.items(), leaves, strict=True)}
+    arrays = {f"leaf{i}": (rng.integers(0, 2, shape) * rng.integers(1, 99)).astype(dtype) for i, (dtype, shape) in enumerate(leaves)}
     layout = Layout({name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in arrays.items()})
     for batch in (None, 3):
-        tree = arrays if batch is None else {name: np.stack([value] * batch) for name, value in arrays.items()}
-        back = layout.unpack(layout.pack(jax.tree.map(jnp.asarray, tree)), batch)
+        tree = arrays if batch is None else {name: np.stack([value, value * 0, value]) for name, value in arrays.items()}
+        back = layout.unpack(jax.jit(layout.pack)(tree), batch)
         for name, value in tree.items():
             assert back[name].dtype == value.dtype and np.array_equal(back[name], value) and back[name].flags.writeable
 
