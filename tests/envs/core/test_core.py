@@ -94,7 +94,7 @@ def test_packed_outputs_come_back():
     arrays = {f"leaf{i}": (rng.integers(0, 2, shape) * rng.integers(1, 99)).astype(dtype) for i, (dtype, shape) in enumerate(leaves)}
     layout = Layout({name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in arrays.items()})
     for batch in (None, 3):
-        tree = arrays if batch is None else {name: np.stack([value, value * 0, value]) for name, value in arrays.items()}
+        tree = arrays if batch is None else {name: np.stack([value, np.zeros_like(value), value]) for name, value in arrays.items()}
         back = layout.unpack(jax.jit(layout.pack)(tree), batch)
         for name, value in tree.items():
             assert back[name].dtype == value.dtype and np.array_equal(back[name], value) and back[name].flags.writeable
