@@ -1,10 +1,7 @@
 """Environments: importing this package registers every id with Gymnasium. It imports no JAX and initialises no back end.
 
-    import envs, gymnasium as gym
-
-    env = gym.make("SkillGraph/Obtain-v0", task="iron_pickaxe")        # numpy in, numpy out
-    batch = gym.make_vec("SkillGraph/Obtain-v0", num_envs=256)          # one compiled step for all slots
-    functional = envs.make("SkillGraph/Obtain-v0", task="iron_pickaxe") # pure functions for jit, vmap and scan
+Three ways in: `gym.make(id, task=...)` (numpy in and out), `gym.make_vec(id, num_envs=...)` (one compiled step for all slots) and
+`envs.make(id, task=...)` (pure functions for jit, vmap and scan).
 """
 
 from envs import catalog

@@ -62,8 +62,8 @@ class PPO:
         popart: value targets normalised per task (then the value head is per task whatever `heads`), advantages in the same units.
         popart_step: smallest step of the moving moments, per update.
         normalise_advantages: to mean 0 and deviation 1 per minibatch.
-        evaluation: how the agent acts when it is evaluated: `greedy`, or `sample` where no single action is best (a feed-forward policy that
-            sees a part of the world can run in circles when it always takes the likeliest action).
+        evaluation: how the agent acts when it is evaluated: `greedy`, or `sample` where no single action is best (a feed-forward policy
+            that sees a part of the world can run in circles when it always takes the likeliest action).
         init_log_std: of Gaussian policies, in units where a bounded action's range is [-1, 1].
     """
 

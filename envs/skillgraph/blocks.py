@@ -92,4 +92,6 @@ def block_tables(tree: TechTree) -> BlockTables:
         leaves[SURFACE, ID[name]] = ID["cave_air"]
     place_item = np.array([tree.index[name] for name in PLACEABLE], np.uint8)
     place_block = np.array([ID[name] for name in PLACEABLE], np.uint8)
-    return BlockTables(flags["passable"], flags["soil"], floor, flags["minable"], drop, tool, flags["by_hand"], leaves, place_item, place_block)
+    return BlockTables(
+        flags["passable"], flags["soil"], floor, flags["minable"], drop, tool, flags["by_hand"], leaves, place_item, place_block
+    )

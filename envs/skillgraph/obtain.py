@@ -56,7 +56,9 @@ def make_row(tree: TechTree, target: str, quantity: int = 1, start: dict[str, in
     for item, count in start.items():
         inventory[tree.index[item]] = count
     block = np.uint8(ID[target] if nearby else NO_BLOCK)
-    return TaskRow(np.int32(tree.index[target]), np.uint8(quantity), block, wanted, inventory, np.uint8(biome), np.int32(horizon), np.int32(0))
+    return TaskRow(
+        np.int32(tree.index[target]), np.uint8(quantity), block, wanted, inventory, np.uint8(biome), np.int32(horizon), np.int32(0)
+    )
 
 
 def stack_rows(rows: list[TaskRow]) -> TaskRow:

@@ -147,7 +147,7 @@ def make_plan(tree: TechTree, target: str, quantity: int = 1, start: dict[str, i
 
 def run_plan(tree: TechTree, plan: list[Skill], start: dict[str, int] | None = None) -> dict[str, int]:
     """Carry out a plan symbolically and return the inventory. Raises ValueError at the first step whose conditions do not hold."""
-    have = {item: 0 for item in tree.items} | (start or {})
+    have = dict.fromkeys(tree.items, 0) | (start or {})
     placed: set[str] = set()
     heat = 0
     sources = {source.item: source for source in tree.sources}
@@ -315,9 +315,7 @@ class PlannerReference:
         def relax(_, d):
             via = jnp.minimum(d + cost, FAR).astype(jnp.int16)
             pad = jnp.pad(via, ((0, 0), (1, 1), (1, 1)), constant_values=FAR)
-            best = jnp.minimum(
-                jnp.minimum(pad[:, :-2, 1:-1], pad[:, 2:, 1:-1]), jnp.minimum(pad[:, 1:-1, :-2], pad[:, 1:-1, 2:])
-            )
+            best = jnp.minimum(jnp.minimum(pad[:, :-2, 1:-1], pad[:, 2:, 1:-1]), jnp.minimum(pad[:, 1:-1, :-2], pad[:, 1:-1, 2:]))
             descend = jnp.minimum(via[1] + through, FAR)
             best = jnp.stack([jnp.minimum(best[0], descend), jnp.minimum(best[1], via[0])])
             return jnp.minimum(d, best)

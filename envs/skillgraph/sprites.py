@@ -138,7 +138,20 @@ def _material(item: str) -> tuple[int, int, int]:
     for name in ("iron", "coal", "stone"):
         if name in item:
             return MATERIALS[name]
-    if item in ("furnace", "smoker", "blast_furnace", "anvil", "bucket", "cauldron", "chain", "hopper", "lantern", "minecart", "rail", "shears"):
+    if item in (
+        "furnace",
+        "smoker",
+        "blast_furnace",
+        "anvil",
+        "bucket",
+        "cauldron",
+        "chain",
+        "hopper",
+        "lantern",
+        "minecart",
+        "rail",
+        "shears",
+    ):
         return MATERIALS["stone" if item in ("furnace", "smoker", "blast_furnace") else "iron"]
     return MATERIALS["wood"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -37,26 +38,28 @@ VEIN_FILL = 0.75  # share of a vein's cells that hold ore
 CAVE_WIDTH = 0.035
 
 
-# Smooth noise is a sum of octaves: uniform values on a grid of so many cells, interpolated. One row of shares per field.
+# Smooth noise is a sum of octaves: random values on a grid of so many cells, interpolated. One row of shares per field. All of it is
+# whole numbers below 2 ** 24 in float32 (values to 255, weights in 1/32), so every machine makes the same world whatever the order of sums.
 OCTAVES = (4, 8, 16)
-FIELDS = {"height": (1.0, 0.45, 0.15), "warm": (1.0, 0.3, 0.0), "wet": (1.0, 0.3, 0.0), "cave": (0.0, 1.0, 0.5)}
+FIELDS = {"height": (20, 9, 3), "warm": (20, 6, 0), "wet": (20, 6, 0), "cave": (0, 20, 10)}
+WEIGHT = 32
 
 
 def _upsample(cells: int) -> np.ndarray:
-    """float32[SIZE, cells + 1] smooth interpolation weights from a coarse grid."""
+    """float32[SIZE, cells + 1] smooth interpolation weights from a coarse grid, whole numbers; rows sum to WEIGHT."""
     position = (np.arange(SIZE) + 0.5) / SIZE * cells
     low = np.floor(position).astype(int)
     t = position - low
-    t = t * t * (3 - 2 * t)
+    t = np.rint(WEIGHT * t * t * (3 - 2 * t))
     weights = np.zeros((SIZE, cells + 1), np.float32)
-    weights[np.arange(SIZE), low] = 1 - t
+    weights[np.arange(SIZE), low] = WEIGHT - t
     weights[np.arange(SIZE), low + 1] = t
     return weights
 
 
 _BASIS = np.concatenate([_upsample(cells) for cells in OCTAVES], axis=1)
 _OCTAVE = np.repeat(np.arange(len(OCTAVES)), [cells + 1 for cells in OCTAVES])
-_SHARE = np.stack([np.asarray(shares, np.float32) / sum(shares) for shares in FIELDS.values()])
+_SHARE = np.array(list(FIELDS.values()), np.float32)
 _GRID = np.where(_OCTAVE[:, None] == _OCTAVE, _SHARE[:, _OCTAVE, None], 0.0).astype(np.float32)  # [field, row, column], block diagonal
 # 1 where two rows (or columns) are at most HALO apart.
 _BAND = (np.abs(np.arange(SIZE)[:, None] - np.arange(SIZE)) <= HALO).astype(np.float32)
@@ -65,7 +68,8 @@ _BAND = (np.abs(np.arange(SIZE)[:, None] - np.arange(SIZE)) <= HALO).astype(np.f
 def _both_axes(fields: jax.Array, matrix: np.ndarray) -> jax.Array:
     """`matrix` applied to the rows and the columns of `[n, k, k]` fields (and their axes exchanged), as two plain matrix products: dozens
     of small products or shifts would take XLA ten seconds to compile."""
-    return jnp.tensordot(jnp.tensordot(fields, matrix, ((2,), (1,))), matrix, ((1,), (1,)))
+    product = partial(jnp.tensordot, precision=jax.lax.Precision.HIGHEST)
+    return product(product(fields, matrix, ((2,), (1,))), matrix, ((1,), (1,)))
 
 
 class Draws:
@@ -74,23 +78,25 @@ class Draws:
     def __init__(self, key: jax.Array, words: int):
         self.words, self.used = jax.random.bits(key, (words,), jnp.uint32), 0
 
-    def _take(self, count: int) -> jax.Array:
-        self.used += count
-        return jax.lax.slice_in_dim(self.words, self.used - count, self.used)
+    def uint32(self, *shape: int) -> jax.Array:
+        """uint32, all values."""
+        start, self.used = self.used, self.used + math.prod(shape)
+        return jax.lax.slice_in_dim(self.words, start, self.used).reshape(shape)
 
     def uniform(self, *shape: int) -> jax.Array:
         """float32 in [0, 1)."""
-        return (self._take(math.prod(shape)) >> 8).astype(jnp.float32).reshape(shape) * 2.0**-24
+        return (self.uint32(*shape) >> 8).astype(jnp.float32) * 2.0**-24
 
-    def bytes(self, *shape: int) -> jax.Array:
-        """uint8; the number of elements divides by 4."""
-        return jax.lax.bitcast_convert_type(self._take(math.prod(shape) // 4), jnp.uint8).reshape(shape)
+    def uint8(self, *shape: int) -> jax.Array:
+        """uint8, all values; the number of elements divides by 4."""
+        return jax.lax.bitcast_convert_type(self.uint32(math.prod(shape) // 4), jnp.uint8).reshape(shape)
 
 
 def _noise(draws: Draws) -> dict[str, jax.Array]:
     """float32[SIZE, SIZE] in [0, 1] per entry of FIELDS."""
-    fields = _both_axes(draws.uniform(*_GRID.shape) * _GRID, _BASIS)
-    return dict(zip(FIELDS, jax.lax.optimization_barrier(fields), strict=True))
+    fields = _both_axes((draws.uint32(*_GRID.shape) >> 24).astype(jnp.float32) * _GRID, _BASIS)
+    fields = jax.lax.optimization_barrier(fields)
+    return {name: field / (255.0 * WEIGHT * WEIGHT * sum(FIELDS[name])) for name, field in zip(FIELDS, fields, strict=True)}
 
 
 def _in_sight(masks: list[jax.Array]) -> jax.Array:
@@ -143,7 +149,7 @@ def generate(key: jax.Array, biome: jax.Array) -> Terrain:
 
     # Veins: three independent fields of 2 x 2 blocks, frayed cell by cell.
     veins = draws.uniform(3, SIZE // 2, SIZE // 2).repeat(2, 1).repeat(2, 2)
-    fill = draws.bytes(3, SIZE, SIZE) < round(VEIN_FILL * 256)
+    fill = draws.uint8(3, SIZE, SIZE) < round(VEIN_FILL * 256)
     land, tree, surface = jax.lax.optimization_barrier((land, tree, surface))
     surface = jnp.where(rock & (veins[0] < COAL_ON_MOUNTAINS) & fill[0], ID["coal_ore"], surface)
     below = jnp.where((veins[1] < COAL_BELOW) & fill[1], ID["coal_ore"], ID["stone"])

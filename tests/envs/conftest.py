@@ -1,4 +1,4 @@
-"""Conformance tests compile many small programs once: less optimisation, half the time."""
+"""Tests of environments compile many programs and run each for a moment: less optimisation, half the time."""
 
 import jax
 import pytest
