@@ -210,7 +210,9 @@ def test_own_agent_of_the_readme_learns(own_packages, tmp_path, monkeypatch):
 def test_other_python_of_the_documents_runs(number, own_packages, tmp_path, monkeypatch):
     path, text = [(path, text) for path, text in blocks("python") if not text.startswith("# my_")][number]
     monkeypatch.chdir(tmp_path)
-    exec(compile(text, str(path), "exec"), {})
+    names: dict = {}
+    exec(compile(text, str(path), "exec"), names)
+    assert set(names) - {"__builtins__"}, f"a block of {path.name} leaves nothing behind"
 
 
 def test_tables_of_the_readme_are_the_published_ones():

@@ -46,7 +46,7 @@ class BlockTables(NamedTuple):
 
     passable: bool[B] the agent can stand there. soil: bool[B]. floor: bool[B] a block can be placed into it.
     minable: bool[B] yields an item of the tree. drop: uint8[B] item index or NO_ITEM. tool: bool[B, I] items that harvest it;
-    by_hand: bool[B]. leaves: uint8[2, B] block left behind on the surface and below. place_item, place_block: uint8[P].
+    by_hand: bool[B]. leaves: uint8[2, B] block left behind on the surface and below. place_block: uint8[P].
     """
 
     passable: np.ndarray
@@ -57,7 +57,6 @@ class BlockTables(NamedTuple):
     tool: np.ndarray
     by_hand: np.ndarray
     leaves: np.ndarray
-    place_item: np.ndarray
     place_block: np.ndarray
 
 
@@ -90,8 +89,5 @@ def block_tables(tree: TechTree) -> BlockTables:
     leaves[SURFACE, ID["log"]] = ID["grass_block"]
     for name in SOIL:
         leaves[SURFACE, ID[name]] = ID["cave_air"]
-    place_item = np.array([tree.index[name] for name in PLACEABLE], np.uint8)
     place_block = np.array([ID[name] for name in PLACEABLE], np.uint8)
-    return BlockTables(
-        flags["passable"], flags["soil"], floor, flags["minable"], drop, tool, flags["by_hand"], leaves, place_item, place_block
-    )
+    return BlockTables(flags["passable"], flags["soil"], floor, flags["minable"], drop, tool, flags["by_hand"], leaves, place_block)

@@ -71,7 +71,8 @@ def test_round_trip_keeps_every_kind_of_leaf(folder):
 
 
 def test_restored_arrays_can_be_donated(folder):
-    tree, _ = folder.load_model("last", model(0))
+    tree, manifest = folder.load_model("last", model(0))
+    assert manifest.update == 20
     out = jax.jit(lambda t: jax.tree.map(lambda x: x + 1, t), donate_argnums=0)(tree)
     equal(out, model(21))
     equal(folder.load_model("last", model(0))[0], model(20))
