@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all lint format bench clean
+.PHONY: help install train test test-all lint format bench docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Installs again only when the content of these files changes.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
-# Extras beyond dev: make install EXTRAS=dev,cuda
-EXTRAS ?= dev
+# More extras: make install EXTRAS=dev,docs,cuda
+EXTRAS ?= dev,docs
 ARGS ?=
 
 help: ## this text
@@ -58,6 +58,10 @@ format: $(STAMP) ## let ruff mend what it can
 bench: $(STAMP) ## speed of environments and training (ARGS="env=SkillGraph/Obtain-v0")
 	@$(BIN)/taskloom bench $(ARGS)
 
+docs: $(STAMP) ## the documentation, in docs/_build/html; needs no network
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "written: docs/_build/html/index.html"
+
 clean: ## remove .venv and caches; run folders stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/_generated docs/environments docs/agents docs/cli *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
