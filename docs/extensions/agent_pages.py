@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from markdown import block, code, documented, summary, table
 
 from agents import registry
-from baselines import compose, listing
+from baselines import listing
 from baselines.config import ListConfig, describe, show
 
 

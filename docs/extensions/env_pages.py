@@ -21,6 +21,59 @@ WORDS = Path(__file__).resolve().parent.parent / "data" / "environments.yaml"
 MOST_SHOWN = 24  # longer lists are folded
 NARROWEST_PICTURE = 420  # pixels; smaller pictures are enlarged
 
+# Ways to make an environment: title -> code, with the id and a task put in.
+FUNCTIONAL = """
+import jax
+
+import envs
+
+env = envs.make(IDTASK)
+params = env.default_params()
+state, first = jax.jit(env.reset)(jax.random.key(0), params)
+"""
+SINGLE = {
+    "One environment, with Gymnasium": """
+import gymnasium as gym
+
+import envs
+
+env = gym.make(IDTASK)
+observation, info = env.reset(seed=0)
+action = env.action_space.sample(info.get("action_mask"))
+observation, reward, terminated, truncated, info = env.step(action)
+""",
+    "A batch, stepped by one compiled program": """
+import gymnasium as gym
+
+import envs
+
+batch = gym.make_vec(ID, num_envs=64)
+observations, infos = batch.reset(seed=0)
+""",
+    "Pure functions for `jit`, `vmap` and `scan`": FUNCTIONAL,
+}
+SEVERAL = {
+    "Several agents, with PettingZoo": """
+import pettingzoo
+
+import envs
+
+env = pettingzoo.make("parallel", IDTASK)
+observations, infos = env.reset(seed=0)
+actions = {agent: env.action_space(agent).sample(infos[agent].get("action_mask")) for agent in env.agents}
+observations, rewards, terminated, truncated, infos = env.step(actions)
+""",
+    "One agent that decides for all, with Gymnasium": """
+import gymnasium as gym
+
+import envs
+
+env = gym.make(ID, governance="central"TASK)
+observation, info = env.reset(seed=0)
+""",
+    "Pure functions for `jit`, `vmap` and `scan`": FUNCTIONAL,
+}
+
 
 def builtin() -> tuple[Row, ...]:
     """Rows of this package (tests and users register others beside them)."""
@@ -133,35 +186,10 @@ class _Page:
 
     def make(self) -> str:
         task = f', task="{self.env.suite.names[-1]}"' if len(self.env.suite) > 1 else ""
-        id = self.row.id
-        functional = (
-            f'import jax\nimport envs\n\nenv = envs.make("{id}"{task})\nparams = env.default_params()\n'
-            "state, first = jax.jit(env.reset)(jax.random.key(0), params)\n"
-        )
-        if self.several:
-            parallel = (
-                f'import envs\nimport pettingzoo\n\nenv = pettingzoo.make("parallel", "{id}"{task})\nobservations, infos = env.reset(seed=0)\n'
-                'actions = {name: env.action_space(name).sample(infos[name].get("action_mask")) for name in env.agents}\n'
-                "observations, rewards, terminated, truncated, infos = env.step(actions)\n"
-            )
-            central = (
-                f'import gymnasium as gym\nimport envs\n\nenv = gym.make("{id}", governance="central"{task})\n'
-                "observation, info = env.reset(seed=0)\n"
-            )
-            return "\n".join(
-                ["Several agents, with PettingZoo:\n", block("python", parallel), "One agent that decides for all, with Gymnasium:\n"]
-                + [block("python", central), "Pure functions for `jit`, `vmap` and `scan`:\n", block("python", functional)]
-            )
-        single = (
-            f'import gymnasium as gym\nimport envs\n\nenv = gym.make("{id}"{task})\nobservation, info = env.reset(seed=0)\n'
-            'action = env.action_space.sample(info.get("action_mask"))\n'
-            "observation, reward, terminated, truncated, info = env.step(action)\n"
-        )
-        vector = f'import gymnasium as gym\nimport envs\n\nbatch = gym.make_vec("{id}", num_envs=64)\nobservations, infos = batch.reset(seed=0)\n'
-        return "\n".join(
-            ["One environment, with Gymnasium:\n", block("python", single), "A batch, stepped by one compiled program:\n"]
-            + [block("python", vector), "Pure functions for `jit`, `vmap` and `scan`:\n", block("python", functional)]
-        )
+        parts = []
+        for title, text in (SEVERAL if self.several else SINGLE).items():
+            parts += [f"{title}:\n", block("python", text.replace("ID", f'"{self.row.id}"').replace("TASK", task))]
+        return "\n".join(parts)
 
     def arguments(self) -> str:
         cls = self.row.load()
@@ -204,11 +232,9 @@ class _Page:
         notes = "One agent's observation; inside programs every array has a leading axis of agents.\n\n" if self.several else ""
         if offsets:
             size = max(stop for _, stop in offsets.values())
-            notes += (
-                f'`observation="flat"` gives one vector of {size} numbers; leaves of kind `Ids` are one-hot codes in it where they need '
-            )
-            notes += "`vocab` numbers per id.\n\n"
-        if any("task" == name for name in leaves):
+            notes += f'`observation="flat"` gives one vector of {size} numbers; '
+            notes += "leaves of kind `Ids` that take `vocab` numbers per id are one-hot codes in it.\n\n"
+        if any(name == "task" for name in leaves):
             notes += f'The table is that of `conditioning="{env.conditioning}"` with all tasks.\n\n'
         return notes + table(head, rows)
 
@@ -239,8 +265,9 @@ class _Page:
         horizons = sorted(set(map(int, self.env.suite.horizons)))
         limit = str(horizons[0]) if len(horizons) == 1 else f"{horizons[0]} to {horizons[-1]}"
         text = f"**Terminated.** {self.words['terminates']}\n\n"
-        text += f"**Truncated.** {self.words.get('truncates', '')} The step limit of the task is reached ({limit} env steps; `horizon` changes it)."
-        return text.replace("  ", " ") + " The last observation is the true successor, never that of the next episode.\n"
+        text += f"**Truncated.** {self.words.get('truncates', '')} The step limit of the task is reached ({limit} env steps; "
+        text += "`horizon` changes it). The last observation is the true successor, never that of the next episode.\n"
+        return text.replace("  ", " ")
 
     def metrics(self) -> str:
         said = {"success": self.words["success"], "illegal_actions": "illegal actions in this step", **self.words.get("metrics", {})}

@@ -78,15 +78,14 @@ def restructured(lines: list[str]) -> list[str]:
         if line.startswith("    ") and not section:
             out.append(line)
         else:
-            parts = re.split(r"(`+[^`]+`+)", line)
-            out.append(
-                "".join(_code(p) if p.startswith("`") else re.sub(r"([*|])|(?<=\w)_(?!\w)", lambda m: "\\" + m.group(0), p) for p in parts)
-            )
+            out.append("".join(_escaped(part) for part in re.split(r"(`+[^`]+`+)", line)))
     return out
 
 
-def _code(text: str) -> str:
-    return f"``{text.strip('`')}``"
+def _escaped(text: str) -> str:
+    if text.startswith("`"):
+        return f"``{text.strip('`')}``"
+    return re.sub(r"[*|]|(?<=\w)_(?!\w)", lambda match: "\\" + match.group(0), text)
 
 
 def _in_example(before: list[str]) -> bool:
