@@ -1,7 +1,7 @@
-"""Environments: importing this package registers every id with Gymnasium. It imports no JAX and initialises no back end.
+"""Environments: importing this package registers every id with Gymnasium and PettingZoo. It imports no JAX and initialises no back end.
 
-Three ways in: `gym.make(id, task=...)` (numpy in and out), `gym.make_vec(id, num_envs=...)` (one compiled step for all slots) and
-`envs.make(id, task=...)` (pure functions for jit, vmap and scan).
+Four ways in: `gym.make(id, task=...)` (numpy in and out), `gym.make_vec(id, num_envs=...)` (one compiled step for all slots),
+`pettingzoo.make("parallel", id)` (several agents) and `envs.make(id, task=...)` (pure functions for jit, vmap and scan).
 """
 
 from envs import catalog

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 DIRECTIONS = ("max", "min")
 KINDS = ("env", "collection")
 # Arguments of the adapters (`gym.make`, `gym.make_vec`), not of environments.
-ADAPTER_ARGUMENTS = ("render_mode", "num_envs", "autoreset_mode", "resample_tasks", "max_episode_steps", "device")
+ADAPTER_ARGUMENTS = ("render_mode", "num_envs", "autoreset_mode", "resample_tasks", "max_episode_steps", "max_cycles", "device")
+# Who acts in an environment with several agents, where it does not say more itself: one agent for all, or each for itself.
+GOVERNANCES = ("central", "decentral")
 
 _ID = re.compile(r"^(?:[\w-]+/)?[\w.-]+-v\d+$")
-_ADAPTER = "envs.core.gymnasium_adapter"
+_GYMNASIUM = "envs.core.gymnasium_adapter"
+_PETTINGZOO = "envs.core.pettingzoo_adapter"
 
 
 class UnknownIdError(KeyError):
@@ -47,7 +50,7 @@ class Row:
         score: the metric that ranks policies here (a key of protocol v1, e.g. "success_at_end", "return"), and its `direction`.
         config: name of the tuned experiment, or "package.configs:name" for experiments shipped elsewhere, or None.
         kwargs: constructor arguments fixed by the id.
-        multi_agent: more than one agent: PettingZoo's parallel API, not Gymnasium's.
+        multi_agent: more than one agent: PettingZoo's APIs; Gymnasium's with `governance="central"` alone.
         kind: "env", or "collection" (a list of ids whose spaces may differ), with its `members`.
     """
 
@@ -98,6 +101,8 @@ class Row:
             if any(p.kind is p.VAR_KEYWORD for p in parameters):
                 return None
             names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        if self.multi_agent and "governance" not in names:
+            names.append("governance")
         return tuple(name for name in names if name not in self.kwargs)
 
 
@@ -134,7 +139,8 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
 
     Args:
         id: an id of the catalog.
-        **kwargs: constructor arguments; None means the default, lists become tuples.
+        **kwargs: constructor arguments; None means the default, lists become tuples. Several agents also take `governance`: "decentral"
+            (the default), or "central" for one agent that acts for all (`envs.core.central.Central`).
 
     Raises:
         UnknownIdError: unknown id. TypeError: an argument that this id does not take (the legal ones are named).
@@ -149,11 +155,20 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
         if name in row.kwargs:
             raise TypeError(f"{row.id}: argument {name!r} is fixed by the id to {row.kwargs[name]!r}")
         if name in ADAPTER_ARGUMENTS:
-            raise TypeError(f"{row.id}: {name!r} is an argument of gym.make / gym.make_vec, not of envs.make")
+            raise TypeError(f"{row.id}: {name!r} is an argument of gym.make, gym.make_vec or pettingzoo.make, not of envs.make")
         near = difflib.get_close_matches(name, legal, 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise TypeError(f"{row.id}: unknown argument {name!r}; {hint}legal arguments: {', '.join(legal) or 'none'}")
-    return constructor(**{**row.kwargs, **given})
+    own = "governance" in inspect.signature(constructor).parameters
+    governance = given.pop("governance", None) if row.multi_agent and not own else None
+    if governance not in (None, *GOVERNANCES):
+        raise ValueError(f"governance={governance!r} is not supported here; legal values: {', '.join(GOVERNANCES)}")
+    env = constructor(**{**row.kwargs, **given})
+    if governance == "central":
+        from envs.core.central import Central
+
+        return Central(env)
+    return env
 
 
 def register(
@@ -167,7 +182,8 @@ def register(
     multi_agent: bool = False,
     **kwargs: Any,
 ) -> Row:
-    """Add an environment to the catalog and to Gymnasium (`gym.make`, `gym.make_vec`).
+    """Add an environment to the catalog and to Gymnasium (`gym.make`, `gym.make_vec`); one with several agents also to PettingZoo
+    (`pettingzoo.make("parallel", id)` and `"aec"`), and Gymnasium then makes it with `governance="central"` alone.
 
     Args:
         id: `Family/Name-vN`.
@@ -185,11 +201,16 @@ def register(
     if _add(row):
         gym.register(
             id,
-            entry_point=f"{_ADAPTER}:make_env",
-            vector_entry_point=f"{_ADAPTER}:make_vector_env",
+            entry_point=f"{_GYMNASIUM}:make_env",
+            vector_entry_point=f"{_GYMNASIUM}:make_vector_env",
             max_episode_steps=None,
             kwargs={"env_id": id},
         )
+        if multi_agent:
+            import pettingzoo
+
+            pettingzoo.register("parallel", id, entry_point=f"{_PETTINGZOO}:make_parallel", kwargs={"env_id": id})
+            pettingzoo.register("aec", id, entry_point=f"{_PETTINGZOO}:make_aec", kwargs={"env_id": id})
     return row
 
 

@@ -187,6 +187,16 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
         """What a centralised critic may see (several agents only)."""
         raise ValueError(f"{type(self).__name__} has one agent: it has no global observation")
 
+    @property
+    def global_observation_space(self) -> gym.Space:
+        """Space of `global_observation`; where it is not declared, boxes as wide as the dtypes of what that returns."""
+
+        def seen() -> Any:
+            params = self.default_params()
+            return self.global_observation(self.reset(jax.random.key(0), params)[0], params)
+
+        return _unbounded(jax.eval_shape(seen))
+
     def render(self, state: State, params: Params[Shared, Task]) -> np.ndarray:
         """uint8[H, W, 3] picture of a state, on the host."""
         raise ValueError(f"{type(self).__name__} draws no pictures: render_mode must be None")
@@ -210,6 +220,19 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
 def split_key(key: jax.Array, split: str) -> jax.Array:
     """Key of a split: worlds of "train" and "test" come from disjoint key families."""
     return jax.random.fold_in(key, SPLITS.index(split))
+
+
+def _unbounded(shapes: Any) -> gym.Space:
+    if isinstance(shapes, Mapping):
+        return gym.spaces.Dict({name: _unbounded(part) for name, part in shapes.items()})
+    if isinstance(shapes, tuple | list):
+        return gym.spaces.Tuple([_unbounded(part) for part in shapes])
+    dtype = np.dtype(shapes.dtype)
+    if dtype.kind == "f":
+        return gym.spaces.Box(-np.inf, np.inf, shapes.shape, dtype)
+    if dtype.kind == "b":
+        return gym.spaces.Box(0, 1, shapes.shape, np.bool_)
+    return gym.spaces.Box(np.iinfo(dtype).min, np.iinfo(dtype).max, shapes.shape, dtype)
 
 
 def params_axes() -> Params:

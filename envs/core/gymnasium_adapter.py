@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,21 +22,27 @@ from envs.core.host import (
     check_action,
     check_action_space,
     check_options,
+    getstate,
+    make_limited,
     mask_parts,
     pick_device,
     plain,
     programs,
     seed_words,
-    to_device,
-    to_numpy,
+    setstate,
 )
+from envs.core.slot import OneSlot
 from envs.core.specs import check_choice
+from envs.core.window import FPS, check_render_mode, render_metadata
 
-_FPS = 10
 _DRAW = -1  # task index that makes a reset draw one
 
 
-class GymnasiumEnv(gym.Env):
+class SeveralAgents(gym.error.Error, ValueError):
+    """Gymnasium's API was asked for an environment with several agents; the message names the two ways to make it."""
+
+
+class GymnasiumEnv(OneSlot, gym.Env):
     """One slot of a functional environment as a `gymnasium.Env`.
 
     `info` holds the metrics of the step, `action_mask` (int8, as `action_space.sample(mask)` wants it) where the environment has one,
@@ -53,23 +56,15 @@ class GymnasiumEnv(gym.Env):
     With several tasks each `reset` draws one from the split; `reset(options={"task": name})` picks one.
     """
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": _FPS}
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": FPS}
 
     def __init__(self, env: FunctionalEnv, render_mode: str | None = None, device: str | jax.Device | None = "cpu"):
-        self._programs = programs(env)
-        check_action_space(env.action_space)
-        self.functional = env
-        self.metadata = _metadata(env)
-        self.render_mode = _check_render_mode(env, render_mode, ("rgb_array", "human"))
+        _check_one_agent(env)
+        super().__init__(env, render_mode, device)
         self.observation_space = env.observation_space
         self.action_space = env.action_space
-        self._device = pick_device(device)
-        self._seed: np.ndarray | None = None
-        self._episode = 0
-        self._carry: Any = None
         self._mask: np.ndarray | None = None
         self._over = False
-        self._window: _Window | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -82,20 +77,9 @@ class GymnasiumEnv(gym.Env):
         Raises:
             KeyError: unknown task. ValueError: unknown option.
         """
-        super().reset(seed=seed)
-        given = check_options(options, ("task",))
-        task = _DRAW if given.get("task") is None else self.functional.suite.index(given["task"])
-        if seed is not None:
-            self._seed, self._episode = seed_words(int(seed)), 0
-        elif self._seed is None:
-            self._seed = self.np_random.integers(2**32, size=2, dtype=np.uint32)
-        else:
-            self._episode += 1
-        shared = self._programs.shared(self._device)
-        start = jax.device_put((self._seed, np.int32(self._episode), np.int32(task)), self._device)
-        self._carry, buffers = self._programs.reset(shared, *start)
+        gym.Env.reset(self, seed=seed)
+        out = self._begin(seed, check_options(options, ("task",)).get("task"))
         self._over = False
-        out = self._programs.layout.unpack(buffers)
         info = self._info(out)
         if self.render_mode == "human":
             self._show()
@@ -109,13 +93,10 @@ class GymnasiumEnv(gym.Env):
             InvalidAction: an action outside the space. Legal-looking actions that the mask forbids do nothing and are counted in
                 `info["illegal_actions"]`.
         """
-        if self._carry is None:
-            raise gym.error.ResetNeeded("step() was called before reset()")
+        self._started("step()")
         if self._over:
             raise gym.error.ResetNeeded("step() was called after the end of the episode: call reset() first")
-        action = check_action(self.action_space, action)
-        self._carry, buffers = self._programs.step(self._programs.shared(self._device), self._carry, action)
-        out = self._programs.layout.unpack(buffers)
+        out = self._advance(check_action(self.action_space, action))
         terminated, truncated = bool(out.terminated), bool(out.truncated)
         self._over = terminated or truncated
         info = self._info(out)
@@ -123,41 +104,15 @@ class GymnasiumEnv(gym.Env):
             self._show()
         return out.observation, float(out.reward), terminated, truncated, info
 
-    def render(self) -> np.ndarray | None:
-        """uint8[H, W, 3] in mode "rgb_array"; None otherwise (a window is redrawn by `reset` and `step`)."""
-        if self._carry is None:
-            raise gym.error.ResetNeeded("render() was called before reset()")
-        if self.render_mode is None:
-            gym.logger.warn('render() does nothing without a render_mode; make the environment with render_mode="rgb_array"')
-            return None
-        if self.render_mode == "human":
-            self._show()
-            return None
-        return self._picture()
-
-    def close(self) -> None:
-        """Close the window. May be called again."""
-        if self._window is not None:
-            self._window.close()
-            self._window = None
-
     @property
     def state(self) -> Any:
         """Current state of the functional environment (for references and analysis); None before the first reset. Valid until the next
         step, which reuses its memory."""
         return None if self._carry is None else self._carry.state
 
-    @property
-    def params(self) -> Params:
-        """Parameters of the current episode."""
-        if self._carry is None:
-            raise gym.error.ResetNeeded("params are known after reset()")
-        return Params(self._programs.shared(self._device), self._carry.row)
-
     def action_masks(self) -> np.ndarray:
         """bool[n] (MultiDiscrete: bool[sum(nvec)]): legal actions now. The name under which sb3-contrib looks for them."""
-        if self._carry is None:
-            raise gym.error.ResetNeeded("action_masks() was called before reset()")
+        self._started("action_masks()")
         if self._mask is None:
             raise ValueError(f"{type(self.functional).__name__} has no action mask: every action is legal")
         return self._mask.copy()
@@ -170,20 +125,6 @@ class GymnasiumEnv(gym.Env):
         info["task"] = self.functional.suite.names[int(out.task)]
         info["duration"] = out.duration[()]
         return info
-
-    def _picture(self) -> np.ndarray:
-        return np.asarray(self.functional.render(*jax.device_get((self.state, self.params))))
-
-    def _show(self) -> None:
-        if self._window is None:
-            self._window = _Window(type(self.functional).__name__)
-        self._window.show(self._picture(), self.metadata["render_fps"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return _getstate(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        _setstate(self, state)
 
 
 class VectorEnv(gym.vector.VectorEnv):
@@ -213,15 +154,16 @@ class VectorEnv(gym.vector.VectorEnv):
     ):
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r}: a whole number of at least 1 is needed")
+        _check_one_agent(env)
         self._programs = programs(env)
         check_action_space(env.action_space)
         self.functional = env
         self.num_envs = int(num_envs)
         self.autoreset_mode = _mode(autoreset_mode)
         self.resample_tasks = bool(resample_tasks)
-        self.metadata = {**_metadata(env), "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**render_metadata(env), "autoreset_mode": self.autoreset_mode}
         self.metadata["render_modes"] = [mode for mode in self.metadata["render_modes"] if mode != "human"]
-        self.render_mode = _check_render_mode(env, render_mode, ("rgb_array",))
+        self.render_mode = check_render_mode(env, render_mode, ("rgb_array",))
         self.single_observation_space = env.observation_space
         self.single_action_space = env.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -400,15 +342,17 @@ class VectorEnv(gym.vector.VectorEnv):
         return infos
 
     def __getstate__(self) -> dict[str, Any]:
-        return _getstate(self)
+        return getstate(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        _setstate(self, state)
+        setstate(self, state)
 
 
 def make_env(env_id: str, render_mode: str | None = None, device: str | None = "cpu", **kwargs: Any) -> GymnasiumEnv:
     """Entry point of `gym.make`: `kwargs` are those of `envs.make`."""
-    return GymnasiumEnv(_single_agent(env_id, kwargs), render_mode=render_mode, device=device)
+    env = make_limited(env_id, kwargs)
+    _check_one_agent(env, env_id)
+    return GymnasiumEnv(env, render_mode=render_mode, device=device)
 
 
 # gym.make reads these, for render modes such as "rgb_array_list".
@@ -426,32 +370,18 @@ def make_vector_env(
     **kwargs: Any,
 ) -> VectorEnv:
     """Entry point of `gym.make_vec`: `max_episode_steps` sets the horizon, `kwargs` are those of `envs.make`, the rest is `VectorEnv`'s."""
-    if max_episode_steps is not None:
-        from envs import catalog
-
-        if kwargs.get("horizon") is not None:
-            raise ValueError("max_episode_steps and horizon mean the same here: give one of them")
-        legal = catalog.find(env_id).arguments()
-        if legal is None or "horizon" in legal:
-            kwargs["horizon"] = max_episode_steps
-    env = _single_agent(env_id, kwargs)
-    if max_episode_steps is not None and "horizon" not in kwargs:
-        from envs.core.wrappers import TimeLimit
-
-        env = TimeLimit(env, max_episode_steps)
+    env = make_limited(env_id, kwargs, "max_episode_steps", max_episode_steps)
+    _check_one_agent(env, env_id)
     return VectorEnv(env, num_envs, autoreset_mode, resample_tasks, render_mode, device)
 
 
-def _single_agent(env_id: str, kwargs: dict[str, Any]) -> FunctionalEnv:
-    from envs import catalog
-
-    env = catalog.make(env_id, **kwargs)
+def _check_one_agent(env: FunctionalEnv, env_id: str | None = None) -> None:
     if env.num_agents > 1:
-        way = f'make it with PettingZoo, pettingzoo.make("parallel", "{env_id}")'
-        if "governance" in (catalog.find(env_id).arguments() or ()):
-            way += ', or with governance="central" (one agent that acts for all)'
-        raise gym.error.Error(f"{env_id} has {env.num_agents} agents: {way}")
-    return env
+        name, made = (type(env).__name__, "id") if env_id is None else (env_id, f'"{env_id}"')
+        raise SeveralAgents(
+            f'{name} has {env.num_agents} agents: make it with PettingZoo, pettingzoo.make("parallel", {made}), '
+            f'or with governance="central" (one agent that acts for all), gym.make({made}, governance="central")'
+        )
 
 
 def _kept(out: Output, reward: bool) -> Any:
@@ -487,85 +417,3 @@ def _check_mask(mask: Any, num: int) -> np.ndarray:
     if not mask.any():
         raise ValueError("options['reset_mask']: at least one slot must be True")
     return mask
-
-
-def _getstate(adapter: Any) -> dict[str, Any]:
-    """Pickles hold no compiled code and no device: programs are found again by the environment's configuration."""
-    state = dict(adapter.__dict__)
-    state.pop("_programs")
-    state["_carry"] = to_numpy(adapter._carry)
-    state["_device"] = adapter._device.platform
-    if "_window" in state:
-        state["_window"] = None
-    return state
-
-
-def _setstate(adapter: Any, state: dict[str, Any]) -> None:
-    platform = state["_device"]
-    available = {device.platform for device in jax.local_devices()} | {"cpu"}
-    device = pick_device(platform if platform in available else None)
-    adapter.__dict__.update(state, _device=device, _programs=programs(state["functional"]))
-    adapter._carry = None if state["_carry"] is None else to_device(state["_carry"], device)
-
-
-# Pictures.
-
-
-def _draws(env: FunctionalEnv) -> bool:
-    """Whether the environment has a renderer of its own. A wrapper answers through `draws`."""
-    declared = getattr(env, "draws", None)
-    return declared if declared is not None else type(env).render is not FunctionalEnv.render
-
-
-def _window_problem() -> str | None:
-    """Why no window can be opened here; None if one can."""
-    if importlib.util.find_spec("pygame") is None:
-        return "pygame is not installed (pip install 'taskloom[play]')"
-    shown = sys.platform in ("win32", "darwin") or any(os.environ.get(k) for k in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
-    return None if shown else "there is no display"
-
-
-def _metadata(env: FunctionalEnv) -> dict[str, Any]:
-    """Render modes that work here and now: without a display "human" is not among them."""
-    modes = ["rgb_array"] if _draws(env) else []
-    if modes and _window_problem() is None:
-        modes.append("human")
-    return {"render_modes": modes, "render_fps": getattr(env, "render_fps", _FPS)}
-
-
-def _check_render_mode(env: FunctionalEnv, mode: str | None, legal: tuple[str, ...]) -> str | None:
-    if mode is None:
-        return None
-    if not _draws(env):
-        raise ValueError(f"render_mode={mode!r}: {type(env).__name__} draws no pictures; legal value: None")
-    check_choice("render_mode", mode, legal)
-    problem = _window_problem() if mode == "human" else None
-    if problem:
-        raise gym.error.DependencyNotInstalled(f"render_mode='human' cannot open a window: {problem}; render_mode='rgb_array' works")
-    return mode
-
-
-class _Window:
-    """A pygame window that shows pictures, at most `fps` per second."""
-
-    def __init__(self, title: str):
-        import pygame
-
-        self._pygame: Any = pygame
-        pygame.display.init()
-        self._clock = pygame.time.Clock()
-        self._title = title
-        self._surface: Any = None
-
-    def show(self, picture: np.ndarray, fps: int) -> None:
-        size = picture.shape[1], picture.shape[0]
-        if self._surface is None or self._surface.get_size() != size:
-            self._surface = self._pygame.display.set_mode(size)
-            self._pygame.display.set_caption(self._title)
-        self._pygame.event.pump()
-        self._surface.blit(self._pygame.surfarray.make_surface(picture.transpose(1, 0, 2)), (0, 0))
-        self._pygame.display.flip()
-        self._clock.tick(fps)
-
-    def close(self) -> None:
-        self._pygame.display.quit()

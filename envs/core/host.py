@@ -52,7 +52,7 @@ class Carry:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Output:
-    """What a program hands to the host, `[...]` or `[N, ...]`; a `TimeStep` plus the task index."""
+    """What a program hands to the host, `[...]` or `[N, ...]`; a `TimeStep` plus the task index. Several agents: see `TimeStep`."""
 
     observation: Any
     reward: Any
@@ -62,6 +62,7 @@ class Output:
     metrics: Any
     duration: Any
     task: Any
+    alive: Any = None
 
 
 class Layout:
@@ -110,11 +111,6 @@ class Programs:
     """The jitted functions of one environment configuration; `programs(env)` shares them between all adapters of equal environments."""
 
     def __init__(self, env: FunctionalEnv):
-        if env.num_agents > 1:
-            raise ValueError(
-                f"{type(env).__name__} has {env.num_agents} agents and no single reward: use PettingZoo's parallel API "
-                '(pettingzoo.make("parallel", id)), or governance="central" where the id takes it'
-            )
         self.env = env
         self.suite = env.suite
         self.legal_tasks = np.asarray(env.suite.splits[env.split])
@@ -126,6 +122,7 @@ class Programs:
         self.step = jax.jit(self._packed(self._step), donate_argnums=1)
         self.step_slots = jax.jit(self._packed(jax.vmap(self._step, in_axes=(None, 0, 0))), donate_argnums=1)
         self.restart_slots = jax.jit(self._packed(self._restart), donate_argnums=1)
+        self.global_observation = jax.jit(lambda shared, state, row: env.global_observation(state, Params(shared, row)))
         self._shared: dict[Any, Any] = {}
 
     def shared(self, device: jax.Device) -> Any:
@@ -191,6 +188,7 @@ def _output(timestep: TimeStep, task: jax.Array) -> Output:
         metrics=dict(timestep.metrics),
         duration=jnp.asarray(timestep.duration, jnp.int32),
         task=task,
+        alive=timestep.alive,
     )
 
 
@@ -236,6 +234,24 @@ def pick_device(device: str | jax.Device | None) -> jax.Device:
     return next(iter(jnp.zeros(()).devices()))
 
 
+def make_limited(env_id: str, kwargs: Mapping[str, Any], name: str = "", limit: int | None = None) -> FunctionalEnv:
+    """`envs.make(env_id, **kwargs)` with a step limit that the adapter's caller gave under another name than `horizon`."""
+    from envs import catalog
+
+    if limit is None:
+        return catalog.make(env_id, **kwargs)
+    if isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1:
+        raise ValueError(f"{name}={limit!r}: a whole number of at least 1 is needed")
+    if kwargs.get("horizon") is not None:
+        raise ValueError(f"{name} and horizon mean the same here: give one of them")
+    legal = catalog.find(env_id).arguments()
+    if legal is None or "horizon" in legal:
+        return catalog.make(env_id, **{**kwargs, "horizon": int(limit)})
+    from envs.core.wrappers import TimeLimit
+
+    return TimeLimit(catalog.make(env_id, **kwargs), int(limit))
+
+
 # Carries as numpy, for pickles and copies.
 
 
@@ -269,6 +285,25 @@ def to_device(tree: Any, device: jax.Device) -> Any:
     return jax.tree.map(convert, tree, is_leaf=lambda leaf: isinstance(leaf, _Key))
 
 
+def getstate(adapter: Any) -> dict[str, Any]:
+    """Pickles hold no compiled code and no device: programs are found again by the environment's configuration."""
+    state = dict(adapter.__dict__)
+    state.pop("_programs")
+    state["_carry"] = to_numpy(adapter._carry)
+    state["_device"] = adapter._device.platform
+    if "_window" in state:
+        state["_window"] = None
+    return state
+
+
+def setstate(adapter: Any, state: dict[str, Any]) -> None:
+    platform = state["_device"]
+    available = {device.platform for device in jax.local_devices()} | {"cpu"}
+    device = pick_device(platform if platform in available else None)
+    adapter.__dict__.update(state, _device=device, _programs=programs(state["functional"]))
+    adapter._carry = None if state["_carry"] is None else to_device(state["_carry"], device)
+
+
 # Actions.
 
 
@@ -295,18 +330,21 @@ def check_action_space(space: gym.Space) -> None:
     raise ValueError(f"action_space={space}: legal are Discrete and flat MultiDiscrete that start at 0, and Box of floats")
 
 
-def check_action(space: gym.Space, action: Any, batch: int | None = None, ignored: np.ndarray | None = None) -> np.ndarray:
+def check_action(
+    space: gym.Space, action: Any, batch: int | None = None, ignored: np.ndarray | None = None, name: str = "action"
+) -> np.ndarray:
     """The action as an array that a program takes (int32, or the dtype of the box).
 
     Args:
         space: action space of one slot.
         action: one action, or `batch` of them.
         ignored: bool[batch] slots whose action does not matter: theirs may lie out of range.
+        name: how messages call a single action.
 
     Raises:
         InvalidAction: wrong type, shape or range; the message names the legal values.
     """
-    what = "action" if batch is None else f"actions of {batch} slots, each"
+    what = name if batch is None else f"actions of {batch} slots, each"
     try:
         array = np.asarray(action)
     except (ValueError, TypeError):

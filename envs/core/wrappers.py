@@ -71,6 +71,10 @@ class Wrapper(FunctionalEnv):
     def global_observation(self, state: Any, params: Params) -> Any:
         return self.env.global_observation(self.inner(state), params)
 
+    @property
+    def global_observation_space(self) -> gym.Space:
+        return self.env.global_observation_space
+
     def render(self, state: Any, params: Params) -> np.ndarray:
         return self.env.render(self.inner(state), params)
 
@@ -152,7 +156,7 @@ class FrameStack(Wrapper):
         names = tuple(self.env.observation_kinds) if isinstance(self.env.observation_kinds, Mapping) else None
         if self.leaves is not None and (names is None or not set(self.leaves) <= set(names)):
             raise ValueError(f"leaves={self.leaves}: legal values: {names or 'None (the observation is no dict)'}")
-        for kind in jax.tree.leaves(self._chosen(self.env.observation_kinds), is_leaf=_is_kind):
+        for kind in jax.tree.leaves(self._chosen(self.env.observation_kinds), is_leaf=is_kind):
             if isinstance(kind, Set):
                 raise ValueError("leaves: a Set cannot be stacked; name the other leaves in `leaves`")
 
@@ -368,10 +372,11 @@ class FlattenObservation(Wrapper):
         return state, timestep.replace(observation=self._apply(timestep.observation))
 
     def _apply(self, observation):
-        return (jax.vmap(self._flat) if self.num_agents > 1 else self._flat)(observation)
+        return (jax.vmap(self.flat) if self.num_agents > 1 else self.flat)(observation)
 
-    def _flat(self, observation):
-        kinds = jax.tree.leaves(self.env.observation_kinds, is_leaf=_is_kind)
+    def flat(self, observation):
+        """The vector of one agent's observation."""
+        kinds = jax.tree.leaves(self.env.observation_kinds, is_leaf=is_kind)
         parts = []
         for leaf, kind in zip(jax.tree.leaves(observation), kinds, strict=True):
             if isinstance(kind, Ids | Tokens):
@@ -382,7 +387,7 @@ class FlattenObservation(Wrapper):
 
     @property
     def observation_space(self):
-        kinds = jax.tree.leaves(self.env.observation_kinds, is_leaf=_is_kind)
+        kinds = jax.tree.leaves(self.env.observation_kinds, is_leaf=is_kind)
         lows, highs = [], []
         for space, kind in zip(_boxes(self.env.observation_space), kinds, strict=True):
             if isinstance(kind, Ids | Tokens):
@@ -401,7 +406,8 @@ class FlattenObservation(Wrapper):
         return Vector()
 
 
-def _is_kind(x: Any) -> bool:
+def is_kind(x: Any) -> bool:
+    """Whether `x` is an observation kind (a leaf of `observation_kinds`)."""
     return isinstance(x, _KINDS)
 
 
