@@ -19,23 +19,74 @@ def env_ids(env: str | Sequence[str] | None) -> tuple[str, ...]:
 
     found: list[str] = []
     for text in (env,) if isinstance(env, str) else tuple(env or ()):
-        import_module_of("env", text)
-        try:
-            row = catalog.find(text.rpartition(":")[2])
-        except KeyError as error:
-            more = "" if ":" in text else "; one of another package is written env=package:id"
-            raise ConfigError(f"env={text}: {error.args[0]}{more}") from error
-        found += row.members if row.kind == "collection" else (row.id,)
+        row = find_row(text)
+        found += row.members if isinstance(row, catalog.Row) and row.kind == "collection" else (row.id,)
     return tuple(dict.fromkeys(found))
 
 
-def make_env(env: str, task: str | Sequence[str] | None = None, split: str = "train", env_kwargs: Mapping[str, Any] | None = None) -> Any:
-    """The `FunctionalEnv` of one id, checked: argument names and types, task names, split."""
+@dataclasses.dataclass(frozen=True)
+class ExternalRow:
+    """What the catalog would say of an environment from elsewhere.
+
+    Attributes: `id`: as it is written, with its module; `suite`: the JAX suite that it comes from, or None where it is stepped from the
+        host; `name`: the id without module; `score`, `direction`: what ranks policies.
+    """
+
+    id: str
+    suite: str | None
+    name: str
+    score: str = "return"
+    direction: str = "max"
+    config: str | None = None
+
+
+def find_row(text: str) -> Any:
+    """The catalog's row of `env=`, else an `ExternalRow`: of a JAX suite (`jumanji:Snake-v1`), or of a registry (`CartPole-v1`)."""
+    from envs import catalog
+    from envs.core.external import SUITES
+
+    module, _, name = text.rpartition(":")
+    if module in SUITES:
+        return ExternalRow(text, module, name)
+    import_module_of("env", text)
+    try:
+        return catalog.find(name)
+    except KeyError as unknown:
+        from envs.core.external import host_env
+
+        try:
+            host_env.find(text)
+        except KeyError:
+            more = "" if module else "; one of another package is written env=package:id"
+            known = [*(row.id for row in catalog.rows()), *host_env.registered()]
+            raise ConfigError(f"env={text} is in no registry; {hint(name, known)}{more}") from unknown
+        return ExternalRow(text, None, name)
+
+
+def make_env(
+    env: str,
+    task: str | Sequence[str] | None = None,
+    split: str = "train",
+    env_kwargs: Mapping[str, Any] | None = None,
+    **host: Any,
+) -> Any:
+    """The environment of one id, checked: argument names and types, task names, split.
+
+    Args:
+        **host: `workers` and `time_limit` of an environment that is stepped from the host; others take none.
+
+    Returns: a `FunctionalEnv`, or a `HostEnv`. Raises ConfigError.
+    """
     import envs
 
     ids = env_ids(env)
     if len(ids) != 1:
         raise ConfigError(f"env={env} is a collection of {len(ids)} environments; choose one: {', '.join(ids)}")
+    row = find_row(env)
+    if isinstance(row, ExternalRow):
+        return _external(row, task, split, dict(env_kwargs or {}), host)
+    if host.get("workers"):
+        raise ConfigError(f"workers={host['workers']}: {env} runs inside the program, without workers; leave it out")
     kwargs = check_env_kwargs(ids[0], dict(env_kwargs or {}))
     if task is not None:
         kwargs["task"] = task if isinstance(task, str) else tuple(task)
@@ -53,6 +104,42 @@ def make_env(env: str, task: str | Sequence[str] | None = None, split: str = "tr
     if split not in made.suite.splits:
         raise ConfigError(f"split={split} does not exist in {env}; {hint(split, made.suite.splits)}")
     return made
+
+
+def _external(row: ExternalRow, task: Any, split: str, kwargs: dict[str, Any], host: Mapping[str, Any]) -> Any:
+    """An environment from elsewhere; it has one task, named after it."""
+    from envs.core.external import host_env
+    from envs.core.external.batches import HostEnvError
+    from envs.core.external.spaces import UnsupportedSpace
+
+    try:
+        if row.suite is not None:
+            from envs.core.external import jax_suites
+
+            if host.get("workers"):
+                raise ConfigError(f"workers={host['workers']}: {row.id} runs inside the program, without workers; leave it out")
+            made = jax_suites.make(row.suite, row.name, split=split, **kwargs)
+        else:
+            pairs = {name: _hashable(value) for name, value in kwargs.items()}
+            made = host_env.find(row.id, pairs, split=split, **host)
+        suite = made.suite
+    except (UnsupportedSpace, HostEnvError) as error:
+        raise ConfigError(str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        given = "".join(f" env_kwargs.{k}={v}" for k, v in kwargs.items())
+        raise ConfigError(f"env={row.id}{given}: {error.args[0] if error.args else error}") from error
+    for name in [task] if isinstance(task, str) else list(task or ()):
+        if name not in suite.names:
+            raise ConfigError(f"task={name!r} is no task of {row.id}; legal: {', '.join(suite.names)}")
+    return made
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        raise TypeError(f"an argument that is a mapping ({value}) is not supported")
+    return tuple(_hashable(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def check_env_kwargs(env_id: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +191,11 @@ def best_reference(env: Any) -> str | None:
 
 def make_loader(env: Any, agent: Any, seeds: Sequence[int]) -> Any:
     """A runner that only gives policies of saved parameters: its batch and devices say nothing about the run's."""
+    from baselines.runners.host import HostRunner
     from baselines.runners.online import OnlineRunner
+    from envs.core.external.host_env import HostEnv
+
+    if isinstance(env, HostEnv):
+        return HostRunner(env=env, agent=agent, num_envs=1, seeds=tuple(seeds))
 
     return OnlineRunner(env=env, agent=agent, num_envs=1, seeds=tuple(seeds), devices=1)

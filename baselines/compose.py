@@ -160,7 +160,7 @@ def _listed(value: Any) -> list[str]:
 def import_module_of(key: str, text: str) -> None:
     """Import `module` of a value `module:name`, so that a package outside this one can register what it has."""
     module, colon, _ = text.rpartition(":")
-    if not colon:
+    if not colon or (key == "env" and module in _suites()):
         return
     try:
         importlib.import_module(module)
@@ -168,6 +168,12 @@ def import_module_of(key: str, text: str) -> None:
         raise ConfigError(f"{key}={text}: module {module!r} cannot be imported ({error})") from error
     except (ValueError, TypeError) as error:  # empty or relative names
         raise ConfigError(f"{key}={text}: {module!r} is not the name of a module") from error
+
+
+def _suites() -> tuple[str, ...]:
+    from envs.core.external import SUITES
+
+    return SUITES
 
 
 def _choose_experiment(values: dict[str, Any]) -> None:

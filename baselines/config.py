@@ -25,6 +25,8 @@ NOT_HASHED = (
     "experiment",
     "total_steps",
     "devices",
+    "workers",
+    "time_limit",
     "episodes",
     "eval_every",
     "eval_episodes",
@@ -90,6 +92,8 @@ class TrainConfig:
     checkpoint_every: int | None = key("updates between checkpoints; null: every tenth chunk", None, least=1)
     keep_models: int = key("how many model checkpoints to keep besides the best", 3, least=1)
     devices: int | None = key("how many devices to use; null: all", None, least=1)
+    workers: int = key("processes that step an external environment; 0: this one", 0, least=0)
+    time_limit: float = key("seconds that a call of an external environment may take", 60.0, least=0.001)
     tensorboard: bool = key("write TensorBoard files", True)
     video: bool = key("record video.mp4 at the end", True)
     report: bool = key("draw curves.png and report.html at the end", True)

@@ -22,6 +22,7 @@ from agents.core.agent import Agent, TrainState, batch_shape
 from baselines.runners.episodes import FIELDS, Running
 from baselines.statistics import Interval, bootstrap
 from envs.core.autoreset import ActInput, AutoReset, Slots
+from envs.core.external.host_env import HostEnv
 from envs.core.functional import FunctionalEnv, Params, Reference, params_axes, split_key
 
 PROTOCOL = 1
@@ -160,8 +161,8 @@ class Evaluation:
 
 
 def evaluate(
-    env: FunctionalEnv,
-    policy: Policy,
+    env: FunctionalEnv | HostEnv,
+    policy: Any,
     *,
     episodes: int = EPISODES,
     seed: int = 0,
@@ -174,6 +175,7 @@ def evaluate(
 
     Args:
         env: the environment; its `split` decides on which worlds (protocol: `test`).
+            A `HostEnv` is stepped from the host.
         policy: an `AgentPolicy`, or one of `env.references`.
         episodes: per task.
         seed: of the worlds; part of the protocol, 0 unless stated.
@@ -189,6 +191,10 @@ def evaluate(
         raise ValueError(f"episodes={episodes} and batch={batch} must be at least 1")
     if direction not in ("max", "min"):
         raise ValueError(f"direction={direction!r} is not legal; legal values: max, min")
+    if isinstance(env, HostEnv):
+        from baselines import host_episodes
+
+        return host_episodes.evaluate(env, policy, episodes=episodes, seed=seed, score=score, direction=direction, batch=batch)
     suite = env.suite
     names = tuple(tasks) if tasks is not None else tuple(suite.names[i] for i in suite.splits[env.split])
     ids = np.repeat([suite.index(name) for name in names], episodes).astype(np.int32)

@@ -185,12 +185,12 @@ def _show(results: Sequence[Result], config: PlayConfig) -> None:
 
 def watch(env: Any, policy: Any, config: PlayConfig, window: Any) -> Iterator[Result]:
     """Show episodes one after another. Space pauses, right steps while paused, up and down change the speed, tab skips, escape ends."""
-    from baselines.video import Episode, picture
+    from baselines.video import episode_of, picture
 
     fps = config.fps
     for task, number in _schedule(env, config):
         paused = False
-        episode = Episode(env, policy, task, number, _seed(config))
+        episode = episode_of(env, policy, task, number, _seed(config))
         moments = episode.moments()
         moment = next(moments)
         while not window.closed:
@@ -216,7 +216,7 @@ def watch(env: Any, policy: Any, config: PlayConfig, window: Any) -> Iterator[Re
 
 def by_hand(env: Any, config: PlayConfig, window: Any) -> Iterator[Result]:
     """Keyboard play: one key, one decision; the legal actions and their keys stand beside the picture."""
-    from baselines.video import Episode, picture
+    from baselines.video import episode_of, picture
     from envs.core import rendering
 
     names = action_names(env)
@@ -224,7 +224,7 @@ def by_hand(env: Any, config: PlayConfig, window: Any) -> Iterator[Result]:
         again = True
         while again:
             again = False
-            episode = Episode(env, None, task, number, _seed(config))
+            episode = episode_of(env, None, task, number, _seed(config))
             note = ""
             while not window.closed:
                 bound = bindings(names, getattr(env, "keys", None), episode.mask)

@@ -43,11 +43,11 @@ class _Field(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         value = task.fields.get(self.name)
-        return Text(f"{self.label} {value}" if value else "", style="cyan")
+        return Text(f"{self.label} {value}".strip() if value else "", style="cyan")
 
 
 class RunProgress:
-    """Shows env steps (per seed), steps/s, time left, success, and memory.
+    """Shows env steps (per seed), steps/s, time left, how well episodes go, and memory.
 
     Args:
         total: env steps at the end of the run.
@@ -68,7 +68,7 @@ class RunProgress:
                 _Field("steps", "steps"),
                 _Field("rate", "steps/s"),
                 _Field("eta", "left"),
-                _Field("success", "success"),
+                _Field("score", ""),
                 _Field("memory", "mem"),
                 console=self.console,
                 transient=False,
@@ -78,15 +78,15 @@ class RunProgress:
         else:
             self.note(f"training: {amount(done)} of {amount(total)} env steps done; compiling")
 
-    def update(self, env_steps: int, rate: float, success: float | None, memory: int, seeds: int = 1) -> None:
-        """After a chunk: env steps so far (per seed), env steps per second (all seeds), share of successful episodes, bytes."""
+    def update(self, env_steps: int, rate: float, score: str, memory: int, seeds: int = 1) -> None:
+        """After a chunk: env steps so far (per seed), env steps per second (all seeds), how well episodes go (`success 40%`), bytes."""
         state = "training"
         eta = max(0, self.total - env_steps) * seeds / rate if rate > 0 else None
         shown: dict[str, Any] = {
             "steps": f"{amount(env_steps)}/{amount(self.total)}",
             "rate": amount(rate),
             "eta": duration(eta) if eta is not None else "-",
-            "success": f"{100 * success:.0f}%" if success is not None else "",
+            "score": score,
             "memory": size(memory) if memory else "",
         }
         if self._live is not None:
@@ -96,7 +96,7 @@ class RunProgress:
         if now - self._last_line >= PLAIN_EVERY or env_steps >= self.total:
             self._last_line = now
             parts = [f"steps {shown['steps']}", f"steps/s {shown['rate']}", f"left {shown['eta']}"]
-            parts += [f"success {shown['success']}"] * bool(shown["success"]) + [f"memory {shown['memory']}"] * bool(shown["memory"])
+            parts += [score] * bool(score) + [f"memory {shown['memory']}"] * bool(shown["memory"])
             self.note(f"{state}: {', '.join(parts)}")
 
     def state(self, text: str) -> None:

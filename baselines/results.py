@@ -23,10 +23,8 @@ SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore")
 
 
 def catalog_row(env: str) -> Any:
-    """Catalog row of `env=` (with or without `module:`)."""
-    from envs import catalog
-
-    return catalog.find(env.rpartition(":")[2])
+    """Catalog row of `env=` (with or without `module:`), or what stands for it for an environment from elsewhere."""
+    return build.find_row(env)
 
 
 def describe_spec(spec: Any) -> dict[str, Any]:
@@ -152,8 +150,11 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     score, several = content["score"], len(first.names) > 1
     extra = [score] if score != "success_at_end" else []
     columns = ["task"]
+    # An environment without a goal has no success to show.
+    goal = not extra or any(e.overall("success_ever").value > 0 for evaluations in shown.values() for e in evaluations)
     for who in shown:
-        columns += [f"{who} success", *([f"{who} ever"] if who == "agent" else []), *(f"{who} {metric}" for metric in extra)]
+        columns += [f"{who} success", *([f"{who} ever"] if who == "agent" else [])] if goal else []
+        columns += [f"{who} {metric}" for metric in extra]
     strong = [name for name in references if name != "random"]
     normal = _normalized(seeds, references, strong[0]) if seeds and strong and "random" in references else None
     if normal is not None:

@@ -26,9 +26,13 @@ from baselines.config import ConfigError, TrainConfig, config_hash, default_run_
 from baselines.logging import MetricsLog, memory_bytes, write_json
 from baselines.progress import RunProgress, duration
 from baselines.runs import Run, TrainingError, check_folder, finished, lock, write_config
+from envs.core.external.batches import HostEnvError
+from envs.core.external.host_env import HostEnv
 
 # A chunk is about this many env steps of one seed: seconds on a small CPU. It depends on the config alone, never on timing.
 CHUNK_STEPS = 65_536
+# Environments outside the program are slower; an interrupt should not wait for minutes.
+HOST_CHUNK_STEPS = 8_192
 CHUNKS_PER_CHECKPOINT = 10
 EVALUATIONS_PER_RUN = 10
 
@@ -92,25 +96,30 @@ def run(config: TrainConfig) -> Run:
 
 def make_runner(config: TrainConfig, env: Any, agent: Any, chunk_updates: int | None = None) -> Any:
     """The runner of a config. `chunk_updates`: what the run was started with; None: the config's, or derived from it."""
+    from baselines.runners.base import Runner
+    from baselines.runners.host import HostRunner
     from baselines.runners.online import OnlineRunner
 
+    shared: dict[str, Any] = {"env": env, "agent": agent, "num_envs": config.num_envs, "seeds": config.seeds}
+    shared |= {"chunk_updates": 1, "total_updates": 1}
+    stepped_here = isinstance(env, HostEnv)
     try:
-        probe = OnlineRunner(
-            env=env,
-            agent=agent,
-            num_envs=config.num_envs,
-            seeds=config.seeds,
-            chunk_updates=1,
-            pool=pool_of(config, env),
-            max_restarts=config.max_restarts,
-            resample_tasks=config.resample_tasks,
-            total_updates=1,
-            devices=config.devices,
-        )
+        probe: Runner
+        if stepped_here:
+            probe = HostRunner(**shared)
+        else:
+            probe = OnlineRunner(
+                **shared,
+                pool=pool_of(config, env),
+                max_restarts=config.max_restarts,
+                resample_tasks=config.resample_tasks,
+                devices=config.devices,
+            )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     wanted = math.ceil(config.total_steps / probe.steps_per_update)
-    chunk = chunk_updates or config.chunk_updates or max(1, min(wanted, round(CHUNK_STEPS / probe.steps_per_update)))
+    usual = HOST_CHUNK_STEPS if stepped_here else CHUNK_STEPS
+    chunk = chunk_updates or config.chunk_updates or max(1, min(wanted, round(usual / probe.steps_per_update)))
     return dataclasses.replace(probe, chunk_updates=chunk, total_updates=math.ceil(wanted / chunk) * chunk)
 
 
@@ -145,8 +154,9 @@ class _Loop:
         self.best: float | None = None
         self.position = 0
         self.logged_not_finite = False
-        self.env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
-        self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs)  # type: ignore[arg-type]
+        host = {"workers": config.workers, "time_limit": config.time_limit}
+        self.env = build.make_env(config.env, config.task, config.split, config.env_kwargs, **host)  # type: ignore[arg-type]
+        self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs, **host)  # type: ignore[arg-type]
         self.row = results.catalog_row(config.env)  # type: ignore[arg-type]
         self.agent = build.make_agent(config.agent)
         self.runner = make_runner(config, self.env, self.agent)
@@ -175,6 +185,8 @@ class _Loop:
             self._note(f"metrics.jsonl has lost {log.lost} bytes that the checkpoint of update {self.update} knows of")
         self.progress = RunProgress(config.total_steps, min(self.env_steps, config.total_steps))
         self._flush_notes()
+        if self.update and isinstance(self.env, HostEnv):
+            self._note("an external environment cannot be saved: its episodes start anew")
         self._note(f"run folder {self.run_dir}" + (f", resumed at update {self.update}, env step {self.env_steps}" if self.update else ""))
         try:
             with _signals(self):
@@ -187,6 +199,8 @@ class _Loop:
             self._note(f"stopped and saved at update {self.update}; the same command resumes: {resume_command(config)}")
             raise
         finally:
+            if isinstance(self.env, HostEnv):
+                self.runner.close()
             log.close()
             self.progress.close()
 
@@ -230,6 +244,10 @@ class _Loop:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("default")
                     state, metrics = runner.train_chunk(state)
+            except HostEnvError as error:
+                raise TrainingError(
+                    f"{error}\n  the run stands at the checkpoint of update {max(self.saved_at, 0)}; the same command goes on from there"
+                ) from error
             except FloatingPointError as error:
                 raise TrainingError(
                     f"not a number inside updates {self.update + 1} to {self.update + runner.chunk_updates}: {str(error).splitlines()[0]}"
@@ -318,10 +336,13 @@ class _Loop:
 
     def _show(self, rows: list[dict[str, Any]]) -> None:
         assert self.progress is not None
-        success = [row["train/success_at_end"] for row in rows if "train/success_at_end" in row]
         rate = float(rows[0]["time/env_steps_per_s"])
-        mean = float(np.mean(success)) if success else None
-        self.progress.update(self.env_steps, rate, mean, int(rows[0]["device/memory_bytes"]), seeds=len(rows))
+        # Where there is no goal, the return says more than a success that is always 0.
+        name = "return" if self.row.score == "return" else "success_at_end"
+        values = [row[f"train/{name}"] for row in rows if f"train/{name}" in row]
+        mean = float(np.mean(values)) if values else 0.0
+        shown = "" if not values else f"return {mean:.4g}" if name == "return" else f"success {100 * mean:.0f}%"
+        self.progress.update(self.env_steps, rate, shown, int(rows[0]["device/memory_bytes"]), seeds=len(rows))
 
     def _save(self, state: Any, log: MetricsLog, best: bool) -> None:
         assert self.progress is not None

@@ -21,6 +21,7 @@ from baselines import evaluation
 from baselines.evaluation import AgentPolicy, Policy
 from envs.core import rendering
 from envs.core.autoreset import AutoReset
+from envs.core.external.host_env import HostEnv
 from envs.core.functional import FunctionalEnv, Params
 
 FORMATS = (".mp4", ".gif")
@@ -148,6 +149,15 @@ def _host(tree: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x)[0], jax.device_get(tree))
 
 
+def episode_of(env: Any, policy: Any, task: str, number: int = 0, seed: int = 0) -> Any:
+    """The `Episode` of an environment, or what stands for it where the environment is stepped from the host."""
+    if isinstance(env, HostEnv):
+        from baselines.host_episodes import HostEpisode
+
+        return HostEpisode(env, policy, task, number, seed)
+    return Episode(env, policy, task, number, seed)
+
+
 def picture(env: FunctionalEnv, params: Params, moment: Moment) -> np.ndarray:
     """uint8[H, W, 3]: the environment's own picture, enlarged if it is small, with a caption."""
     frame = np.asarray(env.render(moment.state, params), np.uint8)
@@ -189,7 +199,7 @@ def reel(
     size: tuple[int, int] | None = None
     for task in choose_tasks(env, tasks, most_tasks):
         for number in range(episodes):
-            episode = Episode(env, policy, task, number, seed)
+            episode = episode_of(env, policy, task, number, seed)
             moments = list(episode.moments())
             every = max(1, -(-len(moments) // most_frames))
             shown = [m for i, m in enumerate(moments) if i % every == 0 or m.over]
@@ -306,4 +316,4 @@ def _encode_gif(pictures: Sequence[np.ndarray], path: Path, milliseconds: int, c
     first.save(path, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=False, disposal=1)
 
 
-__all__ = ["Episode", "Moment", "VideoError", "choose_tasks", "ffmpeg", "picture", "record", "reel", "write"]
+__all__ = ["Episode", "Moment", "VideoError", "choose_tasks", "episode_of", "ffmpeg", "picture", "record", "reel", "write"]

@@ -81,8 +81,8 @@ def test_plain_lines_where_there_is_no_terminal():
     stream = io.StringIO()
     progress = RunProgress(1000, 0, Console(file=stream, width=200))
     for steps in (100, 200, 300):
-        progress.update(steps, 50.0, 0.25, 2_000_000, seeds=2)
-    progress.update(1000, 50.0, None, 0)
+        progress.update(steps, 50.0, "success 25%", 2_000_000, seeds=2)
+    progress.update(1000, 50.0, "", 0)
     progress.note("a [note] with brackets")
     progress.close()
     text = stream.getvalue()
@@ -94,7 +94,7 @@ def test_plain_lines_where_there_is_no_terminal():
 def test_a_bar_on_a_terminal():
     stream = io.StringIO()
     progress = RunProgress(1000, 0, Console(file=stream, width=160, force_terminal=True))
-    progress.update(500, 50.0, 0.5, 2_000_000)
+    progress.update(500, 50.0, "success 50%", 2_000_000)
     progress.state("saving")
     progress.note("hello")
     progress.close()
