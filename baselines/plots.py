@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C8C8C")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c8c8c")
+INK, LABEL, TICK, EDGE, GRID = "#1c2733", "#4a5560", "#6b7683", "#c4c9d0", "#e6e9ed"
+# In pages every colour is a variable of the page's style, so that figures follow its light or dark scheme.
+VARIABLES = {INK: "--ink", LABEL: "--label", TICK: "--tick", EDGE: "--edge", GRID: "--grid"}
+VARIABLES |= {color: f"--c{i}" for i, color in enumerate(COLORS)}
 STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
-    "axes.edgecolor": "#c4c9d0",
+    "axes.edgecolor": EDGE,
     "axes.linewidth": 0.8,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -26,17 +30,19 @@ STYLE: dict[str, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
-    "axes.labelcolor": "#4a5560",
-    "grid.color": "#e6e9ed",
+    "axes.labelcolor": LABEL,
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": "#6b7683",
-    "ytick.color": "#6b7683",
+    "xtick.color": TICK,
+    "ytick.color": TICK,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.frameon": False,
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "font.size": 9,
+    "text.color": INK,
+    "axes.titlecolor": INK,
     "svg.fonttype": "none",
     "svg.hashsalt": "taskloom",
 }
@@ -55,14 +61,17 @@ class Curve:
         return self.y.mean(axis=0)
 
 
+NOTHING = Curve(np.zeros(0), np.zeros((0, 0)))  # a curve that is not there: it takes a colour and draws nothing
+
+
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: `curves` by label; `bounded` pins the y axis to [0, 1]."""
+    """One pair of axes: `curves` by label; `bounded` pins the y axis to [0, 1]; `level` draws a horizontal line."""
 
     title: str
     curves: Mapping[str, Curve]
     bounded: bool = False
-    marks: bool = False
+    level: float | None = None
 
 
 def curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve | None:
@@ -88,7 +97,7 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve | None:
     return Curve(grid, values)
 
 
-def draw(panels: Sequence[Panel], columns: int = 3) -> Any:
+def draw(panels: Sequence[Panel], columns: int = 3, legend: bool = True) -> Any:
     """A matplotlib figure with one pair of axes per panel; bands are the range over seeds."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
@@ -96,7 +105,7 @@ def draw(panels: Sequence[Panel], columns: int = 3) -> Any:
         figure = _figure(4.0 * columns, 2.7 * rows)
         axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
         for ax, panel in zip(axes, panels, strict=False):
-            _curves(ax, panel)
+            _curves(ax, panel, legend)
         for ax in axes[len(panels) :]:
             ax.remove()
     return figure
@@ -112,13 +121,17 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _curves(ax: Any, panel: Panel) -> None:
+def _curves(ax: Any, panel: Panel, legend: bool) -> None:
     from matplotlib.ticker import FuncFormatter
 
     for color, (label, line) in zip(_colors(), panel.curves.items(), strict=False):
-        ax.plot(line.x, line.mean, color=color, label=label, marker="o" if panel.marks or line.x.size < 3 else None, markersize=3)
+        if not line.x.size:
+            continue
+        ax.plot(line.x, line.mean, color=color, label=label, marker="o" if line.x.size < 3 else None, markersize=3)
         if line.y.shape[0] > 1:
             ax.fill_between(line.x, line.y.min(axis=0), line.y.max(axis=0), color=color, alpha=0.18, linewidth=0)
+    if panel.level is not None:
+        ax.axhline(panel.level, color=TICK, linewidth=1, linestyle=(0, (4, 3)))
     ax.set_title(panel.title)
     ax.set_xlabel("env steps")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -126,7 +139,7 @@ def _curves(ax: Any, panel: Panel) -> None:
         ax.set_ylim(-0.03, 1.03)
     else:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    if len(panel.curves) > 1:
+    if legend and len(panel.curves) > 1:
         ax.legend(loc="best")
 
 
@@ -163,7 +176,7 @@ def svg(figure: Any, prefix: str) -> str:
     """The figure as an `<svg>` element to put into a page; ids get `prefix`, so that several figures fit in one page."""
     out = io.StringIO()
     with _style():
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
@@ -171,6 +184,8 @@ def svg(figure: Any, prefix: str) -> str:
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    for color, variable in VARIABLES.items():
+        text = re.sub(rf"(fill|stroke): {color}\b", rf"\1: var({variable})", text)
     return re.sub(r">\s+<", "><", text)
 
 

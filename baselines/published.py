@@ -46,7 +46,7 @@ def load(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
 
 def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
     """The entry of a finished run."""
-    from baselines.report import RunData, command
+    from baselines.rundata import RunData, command
 
     data = RunData(run_dir)
     if not data.done or data.final is None:
@@ -72,7 +72,7 @@ def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _result(data: Any, task: str | None) -> dict[str, Any]:
-    from baselines.report import over_seeds
+    from baselines.rundata import over_seeds
 
     row: dict[str, Any] = {"task": task or f"all {len(data.seeds[0].names)} tasks"}
     for name, evaluations in {"agent": data.seeds, **{k: [e] for k, e in data.references.items()}}.items():

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,10 +11,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from baselines import pages, plots
-from baselines.config import ConfigError, ReportConfig, TrainConfig
-from baselines.evaluation import Evaluation
-from baselines.statistics import Interval, bootstrap
+from baselines import comparison, pages, plots
+from baselines.config import ConfigError, ReportConfig, to_dict
+from baselines.rundata import ReportError, RunData, command, duration, over_seeds, percent
+
+__all__ = ["ReportError", "build", "run"]
 
 PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
     ("Success at the end", {"train/success_at_end": "training", "eval/test/success_at_end": "held-out"}, True),
@@ -29,11 +25,6 @@ PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
     ("Episode length", {"train/length": "training", "eval/test/length": "held-out"}, False),
     ("Env steps per second", {"time/env_steps_per_s": "whole loop"}, False),
 )
-MOST_VIDEO_BYTES = 30_000_000
-
-
-class ReportError(RuntimeError):
-    """A report that cannot be made; the message says why."""
 
 
 def run(config: ReportConfig) -> int:
@@ -53,9 +44,7 @@ def run(config: ReportConfig) -> int:
     else:
         out = _free(config.out or "report.html", config.overwrite)
         assert out is not None
-        from baselines.comparison import compare
-
-        content = compare(folders, out, config.metric, config.threshold)
+        content = comparison.compare(folders, out, config.metric, config.threshold)
     if config.json:
         print_json(content)
     else:
@@ -74,75 +63,6 @@ def _free(out: str | None, overwrite: bool) -> Path | None:
     return path
 
 
-@dataclass(frozen=True)
-class RunData:
-    """What a run folder holds, read once. Raises ConfigError if it is none, ReportError if nothing was logged yet."""
-
-    path: Path
-
-    def __post_init__(self):
-        self.config  # noqa: B018  (a folder that is no run is refused before anything else)
-
-    @cached_property
-    def config(self) -> TrainConfig:
-        from baselines.runs import read_config
-
-        return read_config(self.path)
-
-    @cached_property
-    def name(self) -> str:
-        return self.path.resolve().name
-
-    @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
-        from baselines.logging import read_metrics
-
-        rows = read_metrics(self.path) if (self.path / "metrics.jsonl").exists() else []
-        if not rows:
-            raise ReportError(f"run_dir={self.path}: metrics.jsonl holds nothing yet")
-        return rows
-
-    @cached_property
-    def versions(self) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / "versions.json").read_text())
-        except (OSError, ValueError):
-            return {}
-
-    @cached_property
-    def done(self) -> bool:
-        return (self.path / "DONE").exists()
-
-    @cached_property
-    def final(self) -> dict[str, Any] | None:
-        """Content of the newest `evaluations/<update>-test.json`; None if there is none."""
-        folder = self.path / "evaluations"
-        found = [(int(p.name.removesuffix("-test.json")), p) for p in folder.glob("*-test.json") if p.name.split("-")[0].isdecimal()]
-        for _, path in sorted(found, reverse=True):
-            try:
-                return json.loads(path.read_text())
-            except (OSError, ValueError):
-                continue
-        return None
-
-    @cached_property
-    def seeds(self) -> list[Evaluation]:
-        """Final evaluation of each seed."""
-        return [Evaluation.from_json(json.dumps(e)) for e in (self.final or {"seeds": {}})["seeds"].values()]
-
-    @cached_property
-    def references(self) -> dict[str, Evaluation]:
-        return {name: Evaluation.from_json(json.dumps(e)) for name, e in (self.final or {"references": {}})["references"].items()}
-
-    def last(self, key: str, default: float = math.nan) -> float:
-        """Mean over seeds of the newest value of a metric."""
-        newest = {row.get("seed", 0): float(row[key]) for row in self.metrics if row.get(key) is not None}
-        return float(np.mean(list(newest.values()))) if newest else default
-
-    def curve(self, key: str) -> plots.Curve | None:
-        return plots.curve(self.metrics, key)
-
-
 def build(run_dir: str | Path, out: Path | None = None) -> Path:
     """Draw curves.png into the run folder, and report.html (there, or at `out`). Returns the path of the page."""
     data = RunData(Path(run_dir))
@@ -157,27 +77,20 @@ def build(run_dir: str | Path, out: Path | None = None) -> Path:
     learned = _learned(data)
     if learned:
         sections.append(pages.section("When each task was learned", learned))
+    out = out or data.path / "report.html"
     film = data.path / "video.mp4"
-    if film.is_file() and film.stat().st_size <= MOST_VIDEO_BYTES:
-        sections.insert(0, pages.section("The agent on held-out episodes", pages.video(film)))
+    if film.is_file():
+        sections.insert(0, pages.section("The agent on held-out episodes", pages.video(film, out.parent)))
     sections.append(_setting(data))
     done = data.done or _finishing(data)
     head = pages.header(data.name, _subtitle(data), "done" if done else "unfinished", done)
-    out = out or data.path / "report.html"
-    write(out, pages.page(data.name, [head, _cards(data), *sections]))
+    pages.write(out, pages.page(data.name, [head, _cards(data), *sections]))
     return out
 
 
 def _finishing(data: RunData) -> bool:
     """The report is drawn just before DONE is written: a final evaluation as old as the last metrics means that the run is over."""
     return data.final is not None and data.final.get("update") == data.metrics[-1].get("updates")
-
-
-def write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _subtitle(data: RunData) -> str:
@@ -217,31 +130,6 @@ def _note(data: RunData) -> str:
     return f"{tasks} task{'s' * (tasks != 1)} × {episodes} held-out episodes"
 
 
-def over_seeds(seeds: Sequence[Evaluation], metric: str, task: str | None = None) -> Interval:
-    """Mean over seeds and episodes; the interval resamples episodes of all seeds within each task."""
-    names = seeds[0].names if task is None else (task,)
-    return bootstrap(np.stack([np.concatenate([e.tasks[name][metric] for e in seeds]) for name in names], axis=1), mean_score)
-
-
-def mean_score(scores: np.ndarray) -> np.ndarray:
-    return scores.mean(axis=(-2, -1))
-
-
-def percent(interval: Interval) -> str:
-    """62 % [58, 66]."""
-    text = f"{100 * interval.value:.1f} %"
-    return text if interval.high - interval.low < 1e-9 else f"{text} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
-
-
-def duration(seconds: float) -> str:
-    """1 h 02 min."""
-    if not math.isfinite(seconds):
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def _task_table(data: RunData) -> str:
     """Success per task: bars of the agent, random and the strongest reference, and the other metrics in figures."""
     seeds, references = data.seeds, data.references
@@ -272,7 +160,7 @@ def _task_table(data: RunData) -> str:
     final = data.final or {}
     note = f"Split {final.get('split', 'test')}, update {final.get('update')}, {_note(data)}"
     note += f" × {len(seeds)} seeds" if len(seeds) > 1 else ""
-    text = f"<p><small>{escape(note)}; brackets: 95 % bootstrap interval; ever: succeeded at any time.</small>{pages.legend(keys)}</p>"
+    text = f"<p><small>{escape(note)}; brackets: 95 % bootstrap interval; ever: succeeded at any time.</small></p>{pages.legend(keys)}"
     return pages.section("Success per task", text, pages.table(head, rows, range(2, len(head)), total=several))
 
 
@@ -305,8 +193,6 @@ def _learned(data: RunData) -> str:
 
 
 def _setting(data: RunData) -> str:
-    from baselines.config import to_dict
-
     text = yaml.safe_dump(to_dict(data.config), sort_keys=False)
     return pages.section(
         "Setting",
@@ -314,29 +200,3 @@ def _setting(data: RunData) -> str:
         pages.details("Versions and machine", pages.pairs(data.versions)),
         pages.details("Command", pages.code(f"taskloom train {command(data.config)}")),
     )
-
-
-def command(config: TrainConfig) -> str:
-    """The words after `taskloom train` that give this config: those keys that differ from the experiment's or the agent's defaults."""
-    import dataclasses
-    import shlex
-
-    from baselines import compose
-    from baselines.config import show, to_dict
-
-    words = [f"experiment={config.experiment}"] if config.experiment else [f"env={show(config.env)}", f"agent={config.agent.name}"]
-    if config.size != "default":
-        words.append(f"size={config.size}")
-    try:
-        base = compose.compose("train", words)
-    except ConfigError:  # a package that is not installed here, or an experiment that is gone
-        base = TrainConfig(env=config.env, agent=dataclasses.replace(config.agent, fields={}))
-    ours, theirs = to_dict(config), to_dict(base)
-    for name in sorted(set(ours) - {"run_dir", "json", "experiment", "size", "env", "agent", "env_kwargs"}):
-        if ours[name] != theirs[name]:
-            words.append(f"{name}={show(ours[name])}")
-    for group in ("agent", "env_kwargs"):
-        for name, value in ours[group].items():
-            if name != "name" and value != theirs[group].get(name):
-                words.append(f"{group}.{name}={show(value)}")
-    return " ".join(shlex.quote(word) for word in words)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from baselines import comparison, plots, report
+from baselines import comparison, pages, plots, report, rundata
 from baselines.config import AgentConfig, ConfigError, ReportConfig, TrainConfig, to_dict
 from baselines.evaluation import Evaluation
 
@@ -25,9 +25,9 @@ def evaluation(means, episodes=4, split="test"):
     return json.loads(Evaluation(split, 0, episodes, "success_at_end", "max", table).to_json())
 
 
-def make_run(folder, scores, seeds=(0, 1), speed=1.0, done=True):
+def make_run(folder, scores, seeds=(0, 1), speed=1.0, done=True, gamma=0.9):
     folder.mkdir()
-    config = TrainConfig(env="Toy/Chain-v0", agent=AgentConfig("ppo", {"gamma": 0.9}), seeds=seeds, total_steps=1000)
+    config = TrainConfig(env="Toy/Chain-v0", agent=AgentConfig("ppo", {"gamma": gamma}), seeds=seeds, total_steps=1000)
     (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
     (folder / "versions.json").write_text(json.dumps({"jax": "1.2.3", "devices": ["cpu:<b>"]}))
     rows = []
@@ -56,7 +56,7 @@ def make_run(folder, scores, seeds=(0, 1), speed=1.0, done=True):
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     good = make_run(root / "good", {0: (1.0, 0.75), 1: (1.0, 0.5)})
-    poor = make_run(root / "poor", {0: (0.5, 0.25), 1: (0.5, 0.0)}, speed=0.5)
+    poor = make_run(root / "poor", {0: (0.5, 0.25), 1: (0.5, 0.0)}, speed=0.5, gamma=0.8)
     return good, poor
 
 
@@ -116,7 +116,7 @@ def test_comparison_figures(runs, tmp_path):
     better = content["probability_of_improvement"]
     assert better["good"]["poor"]["value"] == 1.0 and better["poor"]["good"]["value"] == 0.0
     text = re.sub(r"<[^>]+>", " ", (tmp_path / "c.html").read_text())
-    assert "81.2 %" in text and "31.2 %" in text and "With 2 seeds" in text
+    assert "81.2 %" in text and "31.2 %" in text and "With 2 seeds" in text and "450 (2 of 2)" in text
 
 
 def test_comparison_default_threshold_and_other_metric(runs, tmp_path):
@@ -125,6 +125,74 @@ def test_comparison_default_threshold_and_other_metric(runs, tmp_path):
     assert content["probability_of_improvement"]["good"]["poor"]["value"] == 1.0, "shorter episodes are better"
     with pytest.raises(ConfigError, match="eval/test/length"):
         comparison.compare([str(r) for r in runs], tmp_path / "c.html", metric="eval/test/lenght")
+
+
+def plain(page):
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_comparison_page_shows_tasks_curves_and_differences(runs, tmp_path):
+    content = comparison.compare([str(r) for r in runs], tmp_path / "c.html", threshold=0.4)
+    page = (tmp_path / "c.html").read_text()
+    assert content["differences"] == {"agent.gamma": {"good": 0.9, "poor": 0.8}}
+    assert "agent.gamma 0.9 0.8" in plain(page)
+    # Heat map: left 100 % and 50 %, right 62.5 % and 12.5 % over both seeds, then the references.
+    assert "left 100 % 50 % 25 % 100 %" in plain(page) and "right 62 % 12 % 0 % 100 %" in plain(page)
+    assert "all tasks 81 % 31 % 12 % 100 %" in plain(page)
+    warmth = set(re.findall(r'style="--a:([0-9.]+)">([^<]+)<', page))
+    assert {("0.90", "100 %"), ("0.47", "50 %"), ("0.04", "0 %")} <= warmth
+    assert page.count("stroke: var(--c0)") >= 3 and "prefers-color-scheme:dark" in page, "figures follow the page's colours"
+    assert not re.search(r"#[0-9a-f]{6}", page.split("<svg", 1)[1].split("</svg>")[0]), "no colour of a figure is fixed"
+    assert "Commands # good:" in plain(page) and "taskloom train env=Toy/Chain-v0" in plain(page)
+
+
+def test_one_run_twice_is_refused(runs, tmp_path):
+    with pytest.raises(ConfigError, match="twice"):
+        comparison.compare([str(runs[0]), str(runs[0])], tmp_path / "c.html")
+
+
+def test_videos_side_by_side_inside_or_linked(runs, tmp_path, monkeypatch):
+    films = {"good": b"not really a film", "poor": b"neither is this one, which is longer"}
+    for run in runs:
+        (run / "video.mp4").write_bytes(films[run.name])
+    comparison.compare([str(r) for r in runs], tmp_path / "inside.html")
+    page = (tmp_path / "inside.html").read_text()
+    assert all(base64.b64encode(film).decode() in page for film in films.values()) and not re.search(r'src="(?!data:)', page)
+    # Room for the first one only: the second is linked, relative to the page.
+    monkeypatch.setattr(pages, "MOST_VIDEO_BYTES", 20)
+    comparison.compare([str(r) for r in runs], tmp_path / "linked.html")
+    page = (tmp_path / "linked.html").read_text()
+    links = re.findall(r'<video[^>]* src="(?!data:)([^"]+)"', page)
+    assert base64.b64encode(films["good"]).decode() in page
+    assert len(links) == 1 and (tmp_path / links[0]).read_bytes() == films["poor"]
+    (runs[1] / "video.mp4").unlink()
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_heat_map_of_few_and_many_tasks(count):
+    rows = [(f"task_{i}", [("50 %", 0.5), ("1 %", 0.01), ("", None)]) for i in range(count)]
+    table = pages.heat(["a", "b", "<b>"], rows)
+    assert table.count("<tr") == count + 1 and ("dense" in table) == (count == 50)
+    assert 'style="--a:0.47">50 %' in table and 'style="--a:0.05">1 %' in table and "<td class=none></td>" in table
+
+
+def test_score_that_is_no_share(tmp_path):
+    folders = []
+    for name, gain in (("a", 10.0), ("b", 30.0)):
+        folder = make_run(tmp_path / name, {0: (1, 0.5), 1: (1, 0.5)})
+        path = folder / "evaluations" / "10-test.json"
+        content = json.loads(path.read_text())
+        for part in ("seeds", "references"):
+            for who, value in content[part].items():
+                one = Evaluation.from_json(json.dumps(value))
+                table = {task: {**m, "score": gain * m["length"], "return": gain * m["length"]} for task, m in one.tasks.items()}
+                content[part][who] = json.loads(Evaluation("test", 0, 4, "return", "max", table).to_json())
+        path.write_text(json.dumps(content))
+        folders.append(str(folder))
+    content = comparison.compare(folders, tmp_path / "c.html")
+    text = plain((tmp_path / "c.html").read_text())
+    assert [row["mean"]["value"] for row in content["runs"]] == [50.0, 150.0]  # lengths 4 and 6
+    assert "left 40.0 120.0" in text and "right 60.0 180.0" in text and "worst to the best" in text and "IQM of return" in text
 
 
 def test_verb(runs, tmp_path, capsys):
@@ -152,6 +220,6 @@ def test_curve_aligns_seeds_and_thins_out():
 
 def test_command_names_what_differs():
     config = TrainConfig(env="SkillGraph/Obtain-v0", agent=AgentConfig("ppo", {"discount": 0.9}), seeds=(0, 1), task=("coal", "torch"))
-    words = report.command(config)
+    words = rundata.command(config)
     assert "env=SkillGraph/Obtain-v0 agent=ppo" in words and "agent.discount=0.9" in words
     assert "'seeds=[0,1]'" in words and "'task=[coal,torch]'" in words and "num_envs" not in words
