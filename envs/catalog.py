@@ -249,8 +249,16 @@ def register_builtin() -> None:
             description=f"The ten Plan4MC tasks of group {group}, with their start inventories and step limits.",
             group=group,
         )
-    register_collection(
-        "SkillGraph/All-v0",
-        [row.id for row in rows("env") if row.family == "SkillGraph"],
-        description="Every environment of the SkillGraph family.",
+    register(
+        "Allocation/Couriers-v0",
+        "envs.allocation.couriers.env:Couriers",
+        description="Two to eight couriers fetch and deliver parcels before their deadlines, each on one battery.",
+        config="couriers_ppo",
+        multi_agent=True,
     )
+    for family in ("SkillGraph", "Allocation"):
+        register_collection(
+            f"{family}/All-v0",
+            [row.id for row in rows("env") if row.family == family],
+            description=f"Every environment of the {family} family.",
+        )

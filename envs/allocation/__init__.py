@@ -1,0 +1,1 @@
+"""Environments where several agents share scarce means."""
