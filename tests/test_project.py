@@ -1,22 +1,17 @@
-"""The project as a whole: which package may know which, what is declared, and that the documentation tells the truth."""
+"""The project as a whole: which package may know which, what is declared, and how it is packed. `test_docs.py` checks the documentation."""
 
 import ast
 import contextlib
-import importlib
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("envs", "agents", "baselines", "configs")
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # Import names that differ from the names of their distributions.
@@ -139,82 +134,6 @@ def test_code_is_written_in_readable_portions():
         assert len(path.read_text().splitlines()) <= 900, path
 
 
-def blocks(language):
-    """(document, text) of every fenced block of a language."""
-    for path in DOCS:
-        for text in re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.M | re.S):
-            yield path, text
-
-
-def commands():
-    text = "\n".join(block for _, block in blocks("bash"))
-    text += "\n" + "\n".join(match for path in DOCS for match in re.findall(r"`(taskloom [a-z]+ [^`]*=[^`]*)`", path.read_text()))
-    lines = {line.split("  #")[0].strip() for line in text.splitlines() if line.startswith("taskloom ")}
-    return sorted(line for line in lines if "=ID" not in line and "..." not in line)  # patterns for the reader
-
-
-@pytest.mark.parametrize("line", commands())
-def test_documented_commands_are_understood(line, own_packages):
-    from baselines import compose
-
-    words = shlex.split(line)[1:]
-    verb, words = words[0], words[1:]
-    if verb == "list" and "=" not in words[0]:
-        words[0] = f"what={words[0]}"
-    flags = [word for word in words if word.startswith("--")]
-    assert compose.compose_all(verb, [word for word in words if word not in flags], multirun="--multirun" in flags)
-
-
-@pytest.fixture(scope="module")
-def own_packages(tmp_path_factory):
-    """The two modules of the README, importable."""
-    folder = tmp_path_factory.mktemp("mine")
-    for path, text in blocks("python"):
-        name = re.match(r"# (my_\w+\.py)\n", text)
-        if name:
-            assert path.name == "README.md"
-            (folder / name.group(1)).write_text(text)
-    sys.path.insert(0, str(folder))
-    yield {path.stem: importlib.import_module(path.stem) for path in sorted(folder.iterdir(), key=lambda p: p.name != "my_envs.py")}
-    sys.path.remove(str(folder))
-
-
-def test_own_environment_of_the_readme_keeps_the_rules(own_packages):
-    import gymnasium as gym
-
-    from envs.core import testing
-
-    testing.check(own_packages["my_envs"].Reach())
-    env = gym.make("Mine/Reach-v0", task="left_end")
-    env.reset(seed=0)
-    for _ in range(9):
-        _, reward, terminated, _, _ = env.step(0)
-        if terminated:
-            break
-    assert terminated and reward == 1.0
-
-
-def test_own_agent_of_the_readme_learns(own_packages, tmp_path, monkeypatch):
-    import baselines
-
-    monkeypatch.chdir(tmp_path)
-    keys = ["env=my_envs:Mine/Reach-v0", "agent=my_agents:reinforce", "total_steps=60000", "agent.discount=0.9", "num_envs=32"]
-    keys += ["eval_every=0", "video=false", "tensorboard=false", "report=false", "episodes=20"]
-    run = baselines.train(keys)
-    success = run.evaluation["seeds"]["0"]["overall"]["success_at_end"]["mean"]
-    assert success >= 0.95, success
-    assert run.run_dir.parts[0] == "runs"
-
-
-@pytest.mark.parametrize("number", range(sum(not text.startswith("# my_") for _, text in blocks("python"))))
-def test_other_python_of_the_documents_runs(number, own_packages, tmp_path, monkeypatch):
-    path, text = [(path, text) for path, text in blocks("python") if not text.startswith("# my_")][number]
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(compile(text, str(path), "exec"), names)
-    assert set(names) - {"__builtins__"}, f"a block of {path.name} leaves nothing behind"
-
-
 def test_tables_of_the_readme_are_the_published_ones():
     from baselines import published
 
@@ -222,16 +141,9 @@ def test_tables_of_the_readme_are_the_published_ones():
     assert published.fill(text, published.load()) == text, "run: python -m baselines.published readme"
 
 
-def test_links_of_the_documents_lead_somewhere():
-    for path in DOCS:
-        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-            if not re.match(r"[a-z]+:", target) and not target.startswith("docs/media/"):
-                assert (path.parent / target).exists(), f"{path.name}: {target}"
-
-
 def test_targets_of_make_and_ci():
     done = subprocess.run(
-        ["make", "-C", str(ROOT), "-n", "help", "train", "test", "lint", "bench", "clean"], capture_output=True, text=True
+        ["make", "-C", str(ROOT), "-n", "help", "train", "test", "lint", "bench", "docs", "clean"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert os.access(ROOT / ".ci" / "run", os.X_OK)

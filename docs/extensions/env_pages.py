@@ -201,7 +201,9 @@ class _Page:
         for base in reversed(cls.__mro__):
             said |= documented(base, fields) if dataclasses.is_dataclass(base) else {}
         order = sorted(fields, key=lambda name: name == "split")
-        rows = ((code(n), _kind(hints[n]), code(_default(fields[n])), said.get(n, "")) for n in order)
+        rows = [(code(n), _kind(hints[n]), code(_default(fields[n])), said.get(n, "")) for n in order]
+        if self.several and "governance" not in fields:
+            rows.append((code("governance"), "text", code("'decentral'"), "`central`: one agent that decides for all, in Gymnasium"))
         fixed = "".join(f"\nFixed by the id: `{k}={v!r}`.\n" for k, v in self.row.kwargs.items())
         return table(("argument", "type", "default", "meaning"), rows) + fixed
 
