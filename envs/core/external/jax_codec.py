@@ -67,7 +67,8 @@ def take_apart(what: str, tree: Any) -> tuple[dict[str, jax.Array], Skeleton]:
     Raises TypeError for a leaf that is neither an array nor a hashable constant, and for a tree that is no PyTree at all.
     """
     found, structure = jax.tree_util.tree_flatten_with_path(tree)
-    arrays, parts = {}, []
+    arrays: dict[str, jax.Array] = {}
+    parts: list[tuple[str, Any] | None] = []
     for path, leaf in found:
         name = f"{what}{jax.tree_util.keystr(path)}"
         if is_key(leaf):
@@ -196,7 +197,7 @@ def leaf_of(name: str, aval: Any, declared: Any) -> Leaf:
         raise UnsupportedSpace(f"{where}: PRNG keys are nothing that an agent can see")
     dtype, limits = np.dtype(aval.dtype) if aval.dtype != jnp.bfloat16 else np.dtype(np.float32), bounds(declared)
     if dtype.kind == "b":
-        return Leaf(name, gym.spaces.Box(0, 1, aval.shape, np.bool_), Vector())
+        return Leaf(name, gym.spaces.Box(0, 1, aval.shape, np.bool_), Vector())  # type: ignore[arg-type]
     if dtype.kind == "f":
         return Leaf(name, gym.spaces.Box(-np.inf, np.inf, aval.shape, np.float32), Vector())
     if dtype.kind not in "iu":
@@ -221,9 +222,9 @@ class ObservationCodec:
     """Observations of any PyTree as one array, or as a flat dict of arrays whose keys are the path joined by "/".
 
     Kinds: bool and integers are `Vector`; integers that the suite declares as Discrete or MultiDiscrete are `Ids` with one more category
-    than declared, which stands for every value outside (suites write -1 for "none"), up to 256 of them; uint8[H, W, C] is an `Image` unless it is tiny or
-    its declared maximum is below 255; floats are `Vector`, as float32. 64 bit integers become 32 bit. A leaf named `action_mask` is left out: it is the
-    time step's mask.
+    than declared, which stands for every value outside (suites write -1 for "none"), up to 256 of them; uint8[H, W, C] is an `Image`
+    unless it is tiny or its declared maximum is below 255; floats are `Vector`, as float32. 64 bit integers become 32 bit. A leaf named
+    `action_mask` is left out: it is the time step's mask.
     """
 
     leaves: Mapping[str, Leaf]
@@ -254,7 +255,7 @@ class ObservationCodec:
 
     @property
     def space(self) -> gym.Space:
-        spaces = {name: leaf.space for name, leaf in self.leaves.items()}
+        spaces: dict[str, gym.Space] = {name: leaf.space for name, leaf in self.leaves.items()}
         return spaces[""] if tuple(spaces) == ("",) else gym.spaces.Dict(spaces)
 
     @property
@@ -321,7 +322,7 @@ class ActionCodec:
                 nvec = (mask_shape[-1],) * len(nvec)
             if mask_shape is not None and math.prod(mask_shape) != sum(nvec):
                 raise UnsupportedSpace(f"{MASK}: shape {mask_shape} fits neither the choices {nvec} nor their joint action")
-            return ActionCodec(gym.spaces.Discrete(nvec[0]) if scalar else gym.spaces.MultiDiscrete(nvec), (), number.shape, dtype)
+            return ActionCodec(gym.spaces.Discrete(nvec[0]) if scalar else gym.spaces.MultiDiscrete(list(nvec)), (), number.shape, dtype)
         if mask_shape is not None:
             raise UnsupportedSpace(f"{MASK}: only discrete actions have masks, the action space is {declared}")
         if limits is None or dtype.kind != "f":

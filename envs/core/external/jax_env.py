@@ -7,7 +7,7 @@ import re
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import jax
@@ -64,11 +64,11 @@ class ForeignEnv(FunctionalEnv):
     """
 
     env: Any
-    horizon: int | None = None
+    horizon: int | None = field(default=None, kw_only=True)
     raw_keys: bool = field(default=True, kw_only=True)
     origin: tuple[str, str, tuple[tuple[str, Any], ...]] | None = field(default=None, kw_only=True, repr=False)
 
-    needs = ()
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         for name in self.needs:
@@ -76,7 +76,7 @@ class ForeignEnv(FunctionalEnv):
                 raise TypeError(f"env: {type(self.env).__name__} has no {name!r}; {type(self).__name__} needs {', '.join(self.needs)}")
         if self.horizon is not None and (isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1):
             raise ValueError(f"horizon={self.horizon!r}: a whole number of at least 1 is needed")
-        object.__setattr__(self, "_codecs", self._trace())
+        self._codecs  # noqa: B018  (what cannot be taken shows here)
 
     # What a suite fills in
 
@@ -163,7 +163,8 @@ class ForeignEnv(FunctionalEnv):
         seen = codecs.observation(codec.check_arrays(observation))
         return ForeignState(leaves, mask), TimeStep(seen, reward, terminated, truncated, mask, metrics)
 
-    def _trace(self) -> Codecs:
+    @cached_property
+    def _codecs(self) -> Codecs:
         """Follow `reset` and one `step` without computing anything, to learn shapes and find what cannot be taken."""
         found: dict[str, Any] = {}
 
@@ -191,8 +192,9 @@ class ForeignEnv(FunctionalEnv):
         for name, value in numbers.items():
             if value.shape:
                 raise TypeError(f"{name}: one value per step is needed, got shape {value.shape} (is the environment already batched?)")
-        if jax.tree.structure(observation) != jax.tree.structure(after):
-            raise TypeError(f"observation: {jax.tree.structure(observation)} at reset is not {jax.tree.structure(after)} after a step")
+        first, second = str(jax.tree.structure(observation)), str(jax.tree.structure(after))
+        if first != second:
+            raise TypeError(f"observation: {first} at reset is not {second} after a step")
         seen = jax.tree_util.tree_map_with_path(_common, observation, after)
         dtypes = {name: codec.common_dtype(name, arrays[name], later[name]) for name in arrays}
         return Codecs(found["skeleton"], dtypes, codec.ObservationCodec.of(seen, declared), action)

@@ -91,7 +91,7 @@ class GymnaxEnv(ForeignEnv):
         if limit is None or clock is None:
             return done, False
         late = getattr(state, clock) >= getattr(params, limit)
-        anyway = False
+        anyway: Any = False
         if hasattr(self.env, "is_terminal"):
             anyway = jnp.asarray(self.env.is_terminal(state, _changed(params, limit, _NEVER))).astype(bool)
         return done & (~late | anyway), done & late
@@ -123,13 +123,19 @@ class CraftaxEnv(GymnaxEnv):
         return {"achievements": state.achievements.sum(dtype=jnp.int32)}
 
     @property
+    def _game(self) -> str | None:
+        """Package of the game that draws: craftax.craftax or craftax.craftax_classic."""
+        modules = (kind.__module__ for kind in type(self.env).__mro__)
+        return next((module.partition(".envs.")[0] for module in modules if module.startswith("craftax.craftax")), None)
+
+    @property
     def draws(self):
-        return ".envs." in type(self.env).__module__
+        return self._game is not None
 
     def render(self, state: ForeignState, params: Params) -> np.ndarray:
-        if not self.draws:
+        if self._game is None:
             return super().render(state, params)
-        renderer = importlib.import_module(type(self.env).__module__.partition(".envs.")[0] + ".renderer")
+        renderer = importlib.import_module(f"{self._game}.renderer")
         pixels = jax.jit(renderer.make_craftax_pixel_renderer(32))(self.foreign(state))
         return np.clip(np.asarray(pixels), 0, 255).astype(np.uint8)
 
@@ -151,7 +157,7 @@ class BraxEnv(ForeignEnv):
 
     def _own_horizon(self):
         config = getattr(self.env, "_config", None)
-        return config.get("episode_length") if isinstance(config, Mapping) or hasattr(config, "get") else None
+        return config.get("episode_length") if config is not None and hasattr(config, "get") else None
 
     def _spaces(self):
         return None, gym.spaces.Box(-1.0, 1.0, (int(self.env.action_size),), np.float32)
