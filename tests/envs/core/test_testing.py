@@ -257,6 +257,34 @@ class PaysTheDead(toys.Corridor2):
 
 
 @dataclass(frozen=True)
+class EndsAlive(toys.Corridor2):
+    def step(self, key, state, action, params):
+        state, timestep = super().step(key, state, action, params)
+        return state, timestep.replace(terminated=(state.position == 1) & jnp.asarray([True, False]))
+
+
+@dataclass(frozen=True)
+class GhostsWalk(toys.Corridor2):
+    def step(self, key, state, action, params):
+        after, timestep = super().step(key, state, action, params)
+        return toys.CorridorState(after.position + jnp.where(state.alive, 0, action), after.alive), timestep
+
+
+@dataclass(frozen=True)
+class BlamesTheDead(toys.Corridor2):
+    def step(self, key, state, action, params):
+        after, timestep = super().step(key, state, action, params)
+        return after, timestep.replace(metrics={**timestep.metrics, "illegal_actions": (~state.alive).sum(dtype=jnp.int32)})
+
+
+@dataclass(frozen=True)
+class WideView(toys.Corridor2):
+    @property
+    def global_observation_space(self):
+        return toys.spaces.Box(-1, -0.5, (2,), np.float32)
+
+
+@dataclass(frozen=True)
 class ForgetsConfiguration(toys.Chain):
     def __reduce__(self):
         return ForgetsConfiguration, (9,)
@@ -301,8 +329,12 @@ BROKEN = [
     ("splits", OneSplit(), "split='test'"),
     ("references", WildReferences(), "'expert' left the action space"),
     ("references", NoReferences(), "'random' is missing"),
-    ("several_agents", Undead(), "came back to life"),
-    ("several_agents", PaysTheDead(), "not alive got a reward"),
+    ("several_agents", WideView(), "is not in Box"),
+    ("alive", Undead(), "came back to life"),
+    ("alive", PaysTheDead(), "not alive got a reward"),
+    ("alive", EndsAlive(), "ended and is still alive"),
+    ("dead_actions", GhostsWalk(), "of a dead agent makes a difference"),
+    ("dead_actions", BlamesTheDead(), "counted as illegal"),
     ("adapters", ForgetsConfiguration(), "goes on differently"),
 ]
 
