@@ -135,9 +135,13 @@ class CraftaxEnv(GymnaxEnv):
     def render(self, state: ForeignState, params: Params) -> np.ndarray:
         if self._game is None:
             return super().render(state, params)
-        renderer = importlib.import_module(f"{self._game}.renderer")
-        pixels = jax.jit(renderer.make_craftax_pixel_renderer(32))(self.foreign(state))
-        return np.clip(np.asarray(pixels), 0, 255).astype(np.uint8)
+        return np.clip(np.asarray(self._renderer(self.foreign(state))), 0, 255).astype(np.uint8)
+
+    @cached_property
+    def _renderer(self) -> Any:
+        size = importlib.import_module(f"{self._game}.constants").BLOCK_PIXEL_SIZE_IMG
+        with contextlib.redirect_stdout(sys.stderr):  # it says that it loads textures
+            return jax.jit(importlib.import_module(f"{self._game}.renderer").make_craftax_pixel_renderer(size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +231,8 @@ class JumanjiEnv(ForeignEnv):
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "frame.gif"
-            self.env.animate([self.foreign(state)], 100).save(path, writer=animation.PillowWriter(fps=1), dpi=_FRAME_DPI)
+            # Twice the same: some draw the way from one state to the next.
+            self.env.animate([self.foreign(state)] * 2, 100).save(path, writer=animation.PillowWriter(fps=1), dpi=_FRAME_DPI)
             pyplot.close("all")
             with Image.open(path) as picture:
                 return np.asarray(picture.convert("RGB"))
