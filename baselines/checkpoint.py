@@ -371,13 +371,34 @@ def _orbax_save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1 as ocp
 
     with _quiet():
-        ocp.save(os.fspath(path.absolute()), arrays)
+        if jax.process_count() == 1:
+            ocp.save(os.fspath(path.absolute()), arrays)
+            return
+        # The newer interface asks every process of the run before it writes, whatever it is told; the older one writes alone. Both read
+        # what the other wrote.
+        import orbax.checkpoint as orbax
+
+        me = jax.process_index()
+        options = orbax.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
+        handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=options)
+        orbax.Checkpointer(handler, multiprocessing_options=options).save(os.fspath(path.absolute()), arrays)
+
+
+def _alone() -> Any:
+    """Reading must not wait for other processes of the run: each reads for itself."""
+    from orbax.checkpoint import v1 as ocp
+
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
+    return ocp.Context(multiprocessing_options=options)
 
 
 def _orbax_load(path: Path) -> dict[str, np.ndarray]:
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet():
+    with _quiet(), _alone():
         try:
             return ocp.load(os.fspath(path.absolute()))
         except Exception as error:  # files were verified: whatever remains is a version that Orbax cannot read

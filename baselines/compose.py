@@ -261,7 +261,7 @@ def _composed(verb: str, values: dict[str, Any], json: bool) -> Any:
             raise ConfigError(f"size={values['size']} is unknown; {hint(values['size'], sizes())}")
     for key, value in values.items():
         sign = "++" if key == "env_kwargs" or key.startswith(("env_kwargs.", "agent.")) else ""
-        overrides.append(f"{sign}{key}={_quoted(value)}")
+        overrides.append(f"{sign}{key}={quoted(value)}")
     if GlobalHydra.instance().is_initialized():
         GlobalHydra.instance().clear()
     try:
@@ -352,7 +352,7 @@ def check_agent(agent: AgentConfig) -> AgentConfig:
     return AgentConfig(agent.name, ready)
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A plain value in Hydra's override grammar."""
     if value is None:
         return "null"
@@ -366,8 +366,8 @@ def _quoted(value: Any) -> str:
         escaped = re.sub(r"(\\+)($|\")", lambda m: m.group(1) * 2 + m.group(2), value).replace('"', '\\"')
         return f'"{escaped}"'
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_mapping_key(k)}:{_quoted(v)}" for k, v in value.items()) + "}"
-    return "[" + ",".join(_quoted(v) for v in value) + "]"
+        return "{" + ",".join(f"{_mapping_key(k)}:{quoted(v)}" for k, v in value.items()) + "}"
+    return "[" + ",".join(quoted(v) for v in value) + "]"
 
 
 def _mapping_key(text: str) -> str:

@@ -25,6 +25,9 @@ NOT_HASHED = (
     "experiment",
     "total_steps",
     "devices",
+    "processes",
+    "process",
+    "coordinator",
     "workers",
     "time_limit",
     "episodes",
@@ -92,6 +95,9 @@ class TrainConfig:
     checkpoint_every: int | None = key("updates between checkpoints; null: every tenth chunk", None, least=1)
     keep_models: int = key("how many model checkpoints to keep besides the best", 3, least=1)
     devices: int | None = key("how many devices to use; null: all", None, least=1)
+    processes: int = key("processes that train this run together; alone: starts that many here", 1, least=1)
+    process: int | None = key("number of this process, from 0, where each is started by hand", None, least=0)
+    coordinator: str | None = key("host:port of process 0; auto: as the cluster's scheduler says", None, example="10.0.0.1:7777")
     workers: int = key("processes that step an external environment; 0: this one", 0, least=0)
     time_limit: float = key("seconds that a call of an external environment may take", 60.0, least=0.001)
     tensorboard: bool = key("write TensorBoard files", True)

@@ -274,8 +274,7 @@ def _start(autoreset: AutoReset, base, shared, ids, tags, numbers) -> tuple[Slot
         key=keys,
         clock=jnp.int32(0),
         episode=jnp.zeros(num, jnp.int32),
-        restarts=jnp.int32(0),
-        waits=jnp.int32(0),
+        waited=jnp.zeros(num, jnp.int32),
         pool=None,
     )
     return slots, dict(first.metrics)

@@ -84,6 +84,19 @@ class MetricsLog:
         self._writers[seed].flush()
 
 
+class SilentLog:
+    """Stands for `MetricsLog` in a process that does not write the run folder."""
+
+    lost = 0
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def position(self) -> int:
+        return 0
+
+    def close(self) -> None: ...
+
+
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`; a last line that was cut off is left out."""
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -34,6 +35,11 @@ def amount(count: float) -> str:
         if count >= limit:
             return f"{count / limit:.3g}{unit}"
     return f"{count:.0f}"
+
+
+def silent_console() -> Console:
+    """A console that shows nothing: for processes that leave the talking to another one."""
+    return Console(file=io.StringIO(), quiet=True)
 
 
 class _Field(ProgressColumn):

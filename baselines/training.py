@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from baselines import build, results
+from baselines import build, distributed, results
 from baselines.checkpoint import CheckpointError, CheckpointFolder, Manifest
 from baselines.config import ConfigError, TrainConfig, config_hash, default_run_dir
-from baselines.logging import MetricsLog, memory_bytes, write_json
-from baselines.progress import RunProgress, duration
+from baselines.logging import MetricsLog, SilentLog, memory_bytes, write_json
+from baselines.progress import RunProgress, duration, silent_console
 from baselines.runs import Run, TrainingError, check_folder, finished, lock, write_config
 from envs.core.external.batches import HostEnvError
 from envs.core.external.host_env import HostEnv
@@ -69,6 +69,10 @@ def main(config: TrainConfig) -> int:
         done = run(config)
     except Interrupted as stop:
         return 128 + stop.number
+    except distributed.PeerLost as error:
+        distributed.leave_at_once(str(error))
+    if distributed.launches(config) or not distributed.writes():
+        return 0  # the process that writes has shown the result
     if config.json:
         print_json({"run_dir": str(done.run_dir), "update": done.update, "env_steps": done.env_steps, **done.evaluation})
     else:
@@ -80,12 +84,37 @@ def run(config: TrainConfig) -> Run:
     """Train, resume, extend, or show: whatever the run folder says is next."""
     if config.debug:
         _debug()
+    if distributed.launches(config):
+        return _run_by_others(config)
+    with distributed.joined(config):
+        return _run_here(config)
+
+
+def _run_by_others(config: TrainConfig) -> Run:
+    """Start the processes that do it."""
+    # A mistake is answered once, here.
+    run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
+    check_folder(run_dir, config)
+    build.make_env(str(config.env), config.task, config.split, config.env_kwargs)
+    build.make_agent(config.agent)
+    code = distributed.launch(config)
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        raise Interrupted(code - 128)
+    done = finished(run_dir, config)
+    if code or done is None:
+        raise TrainingError(f"run_dir={run_dir}: a process ended with exit code {code}; the same command goes on from the last checkpoint")
+    return done
+
+
+def _run_here(config: TrainConfig) -> Run:
     run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
     check_folder(run_dir, config)
     done = finished(run_dir, config)
     if done is not None:
         return done
     loop = _Loop(run_dir, dataclasses.replace(config, run_dir=str(run_dir)))  # a mistake shows here, before anything is written
+    if not distributed.writes():
+        return loop.run()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -154,6 +183,7 @@ class _Loop:
         self.best: float | None = None
         self.position = 0
         self.logged_not_finite = False
+        self.writes = distributed.writes()
         host = {"workers": config.workers, "time_limit": config.time_limit}
         self.env = build.make_env(config.env, config.task, config.split, config.env_kwargs, **host)  # type: ignore[arg-type]
         self.test_env = build.make_env(config.env, config.task, "test", config.env_kwargs, **host)  # type: ignore[arg-type]
@@ -169,21 +199,27 @@ class _Loop:
 
     def run(self) -> Run:
         config = self.config
-        (self.run_dir / "DONE").unlink(missing_ok=True)
-        self.folder.clean()
+        if self.writes:
+            (self.run_dir / "DONE").unlink(missing_ok=True)
+            self.folder.clean()
+        with distributed.together(self._saved()):
+            distributed.meet("the run folder is in order")
         try:
             manifest = self.folder.latest()
             if manifest is not None:
                 self.runner = make_runner(config, self.env, self.agent, int(manifest.metadata["chunk_updates"]))
-            write_config(self.run_dir, config)
+            if self.writes:
+                write_config(self.run_dir, config)
             state = self._start(manifest)
         except CheckpointError:
             self._flush_notes()
             raise
-        log = MetricsLog(self.run_dir, self.position, self.env_steps, config.tensorboard)
+        with distributed.together(self._saved()):
+            distributed.meet("all have read the run folder")
+        log = MetricsLog(self.run_dir, self.position, self.env_steps, config.tensorboard) if self.writes else SilentLog()
         if log.lost:
             self._note(f"metrics.jsonl has lost {log.lost} bytes that the checkpoint of update {self.update} knows of")
-        self.progress = RunProgress(config.total_steps, min(self.env_steps, config.total_steps))
+        self.progress = RunProgress(config.total_steps, min(self.env_steps, config.total_steps), None if self.writes else silent_console())
         self._flush_notes()
         if self.update and isinstance(self.env, HostEnv):
             self._note("an external environment cannot be saved: its episodes start anew")
@@ -203,6 +239,11 @@ class _Loop:
                 self.runner.close()
             log.close()
             self.progress.close()
+
+    def _saved(self) -> str:
+        if self.saved_at < 0:
+            return "nothing was saved yet; the same command starts anew"
+        return f"the checkpoint of update {self.saved_at} is whole; the same command goes on from there"
 
     def _flush_notes(self) -> None:
         from rich.console import Console
@@ -224,7 +265,8 @@ class _Loop:
         self.update = self.saved_at = manifest.update
         self.env_steps, self.decisions, self.wall = int(data["env_steps"]), float(data["decisions"]), float(data["wall_s"])
         self.best, self.position = data["best"], int(data["metrics_bytes"])
-        self.folder.drop_newer(self.update)
+        if self.writes:
+            self.folder.drop_newer(self.update)
         return self.runner.restore(tree)
 
     def _done(self) -> bool:
@@ -241,13 +283,13 @@ class _Loop:
             started = time.monotonic()
             self.in_chunk = True
             try:
-                with warnings.catch_warnings(record=True) as caught:
+                with warnings.catch_warnings(record=True) as caught, distributed.together(self._saved()):
                     warnings.simplefilter("default")
                     state, metrics = runner.train_chunk(state)
+                    # A signal reaches one process: all of them stop at the same update.
+                    self.stop = distributed.agree(self.stop or 0) or None
             except HostEnvError as error:
-                raise TrainingError(
-                    f"{error}\n  the run stands at the checkpoint of update {max(self.saved_at, 0)}; the same command goes on from there"
-                ) from error
+                raise TrainingError(f"{error}\n  {self._saved()}") from error
             except FloatingPointError as error:
                 raise TrainingError(
                     f"not a number inside updates {self.update + 1} to {self.update + runner.chunk_updates}: {str(error).splitlines()[0]}"
@@ -362,15 +404,20 @@ class _Loop:
             "metrics_bytes": self.position,
             "best": self.best,
         }
-        self.folder.save(self.update, self.runner.model(state), self.runner.resume(state), metadata)
+        with distributed.together(self._saved()):
+            model, resume = self.runner.model(state), self.runner.resume(state)
+        if self.writes:
+            self.folder.save(self.update, model, resume, metadata)
         self.saved_at = self.update
-        if best:
+        if best and self.writes:
             self.folder.mark_best(self.update)
 
     def _finish(self, model: Any) -> Run:
         """Final evaluation, table, pictures, and DONE as the last act."""
         config, progress = self.config, self.progress
         assert progress is not None
+        if not self.writes:
+            return Run(self.run_dir, config, self.update, self.env_steps, {})
         progress.state("evaluating")
         self._note(f"trained {self.env_steps:,} env steps per seed in {duration(self.wall)}")
         self._note(f"final evaluation: {config.episodes} episodes per task on split test")

@@ -5,7 +5,7 @@ Reading order: `PPO` (hyper-parameters), `act`, `update` = `targets` (values, ad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,11 +15,13 @@ from flax import nnx
 
 from agents.core.advantages import gae
 from agents.core.agent import Rollout, TrainState
-from agents.core.normalisation import PopArt
+from agents.core.normalisation import ObservationMoments, PopArt
+from agents.core.sharding import everywhere, spread
 from agents.networks.actor_critic import ActorCritic
+from agents.networks.encoders import observation_leaves
 from agents.networks.mlp import ACTIVATIONS
 from envs.core.autoreset import ActInput
-from envs.core.specs import EnvSpec, check_choice
+from envs.core.specs import EnvSpec, Vector, check_choice
 
 
 @jax.tree_util.register_dataclass
@@ -61,6 +63,7 @@ class PPO:
         heads: `shared`, or `per_task` output layers for policy and value.
         popart: value targets normalised per task (then the value head is per task whatever `heads`), advantages in the same units.
         popart_step: smallest step of the moving moments, per update.
+        normalise_observations: float leaves to mean 0 and deviation 1, by their moments over the whole run.
         normalise_advantages: to mean 0 and deviation 1 per minibatch.
         evaluation: how the agent acts when it is evaluated: `greedy`, or `sample` where no single action is best (a feed-forward policy
             that sees a part of the world can run in circles when it always takes the likeliest action).
@@ -88,6 +91,7 @@ class PPO:
     heads: str = "shared"
     popart: bool = False
     popart_step: float = 0.05
+    normalise_observations: bool = False
     normalise_advantages: bool = True
     evaluation: str = "greedy"
     init_log_std: float = -0.5
@@ -128,7 +132,11 @@ class PPO:
         )
         graphdef, state = nnx.split(network)
         params = nnx.to_pure_dict(state)
-        statistics = {"popart": PopArt.init(spec.num_tasks)} if self.popart else {}
+        statistics: dict[str, Any] = {"popart": PopArt.init(spec.num_tasks)} if self.popart else {}
+        if self.normalise_observations:
+            leaves = enumerate(observation_leaves(spec).values())
+            shapes = {str(i): space.shape for i, (kind, space) in leaves if isinstance(kind, Vector) and space.dtype.kind == "f"}
+            statistics["observation"] = ObservationMoments.init(shapes)
         return TrainState(params, statistics, self._optimizer.init(params), graphdef)
 
     def initial_carry(self, batch: int | tuple[int, ...]) -> Any:
@@ -141,6 +149,7 @@ class PPO:
     def act(self, train_state: TrainState, carry: Any, inputs: ActInput, key: jax.Array, explore: bool) -> tuple[Any, Any, Any]:
         """Sampled (`explore`) or most likely actions. Extras: raw action, its log-probability, value, memory after the step."""
         network = self._network(train_state)
+        inputs = replace(inputs, observation=self._normalised(train_state, inputs.observation))
         rows = _Rows(inputs, network.agent_types)
         features, memory = network.features(rows.observation, rows.flat(carry), rows.is_first, rows.agent_type)
         outputs = network.policy(features, rows.task)
@@ -155,13 +164,27 @@ class PPO:
 
     def update(self, train_state: TrainState, batch: Rollout, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         """One PPO update: `epochs` passes over a rollout."""
+        seen = batch.inputs
+        batch = replace(
+            batch,
+            inputs=replace(batch.inputs, observation=self._normalised(train_state, batch.inputs.observation)),
+            last=replace(batch.last, observation=self._normalised(train_state, batch.last.observation)),
+            timestep=batch.timestep.replace(observation=self._normalised(train_state, batch.timestep.observation)),
+        )
         value, advantage, weight = self.targets(train_state, batch)
         data, carry = self._data(train_state, batch, value, advantage, weight)
         metrics = {"loss/explained_variance": _explained_variance(value, value + advantage, weight)}
         if self.popart:
             train_state, data = self._renormalise(train_state, data)
         train_state, learning = self._learn(train_state, data, carry, batch.progress, key)
+        if self.normalise_observations:
+            # Last: what was learnt here was seen, and acted on, under the old moments.
+            moments = train_state.statistics["observation"].update(seen.observation, weight)
+            train_state = train_state.replace(statistics={**train_state.statistics, "observation": moments})
         return train_state, {**metrics, **learning}
+
+    def _normalised(self, train_state: TrainState, observation: Any) -> Any:
+        return train_state.statistics["observation"].normalise(observation) if self.normalise_observations else observation
 
     # Targets
 
@@ -206,8 +229,9 @@ class PPO:
         def flat(x):
             return x.reshape(total, *x.shape[lead:])
 
-        observation, carry = jax.tree.map(flat, (batch.timestep.observation, batch.extras["carry"]))
-        task = flat(jnp.broadcast_to(batch.inputs.task.reshape(*batch.inputs.task.shape, *(1,) * (lead - 2)), shape))
+        task = jnp.broadcast_to(batch.inputs.task.reshape(*batch.inputs.task.shape, *(1,) * (lead - 2)), shape)
+        seen = (batch.timestep.observation, batch.extras["carry"], task, where, otherwise)
+        observation, carry, task, where, otherwise = jax.tree.map(flat, everywhere(seen, lead))
         kinds = jnp.tile(jnp.asarray(network.agent_types, jnp.int32), total // shape[-1]) if network.agent_types else None
 
         def values_of(rows):
@@ -224,7 +248,7 @@ class PPO:
             values = values.at[rows].set(values_of(jnp.minimum(rows, total - 1)), mode="drop")
             return left.at[rows].set(False, mode="drop"), values
 
-        return jax.lax.while_loop(more, body, (flat(where), flat(otherwise)))[1].reshape(shape)
+        return jax.lax.while_loop(more, body, (where, otherwise))[1].reshape(shape)
 
     def _data(self, train_state: TrainState, batch: Rollout, value, advantage, weight) -> tuple[Data, Any]:
         """The loss's data, and the carry of each sequence (recurrent)."""
@@ -248,10 +272,11 @@ class PPO:
             advantage=advantage,
             target=value + advantage,
         )
+        data, carry = everywhere(data, len(shape)), everywhere(batch.carry, len(shape) - 1)
         keep = 1 if recurrent else 0
         rows = shape[:keep] + (-1,)
         data = jax.tree.map(lambda x: x.reshape(*rows, *x.shape[len(shape) :]), data)
-        carry = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) - 1 :]), batch.carry)
+        carry = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) - 1 :]), carry)
         return data, carry
 
     def _renormalise(self, train_state: TrainState, data: Data) -> tuple[TrainState, Data]:
@@ -271,7 +296,7 @@ class PPO:
                 "advantage": data.advantage / new.scale[data.task],
             }
         )
-        return train_state.replace(params=params, statistics={"popart": new}), data
+        return train_state.replace(params=params, statistics={**train_state.statistics, "popart": new}), data
 
     # Learning
 
@@ -289,6 +314,7 @@ class PPO:
 
         def minibatch(state, index):
             params, optimizer = state
+            index = spread(index)
             part = jax.tree.map(lambda x: jnp.take(x, index, axis=axis, mode="clip"), data)
             memory = jax.tree.map(lambda x: x[index], carry)
             (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, train_state.graphdef, part, memory)

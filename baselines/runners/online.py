@@ -6,6 +6,7 @@ start of each chunk. So a `RunState` saved between chunks needs no pool, and N +
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from agents.core.agent import Rollout, TrainState, batch_shape
 from baselines.runners.base import Runner, RunState
 from baselines.runners.episodes import Episodes
-from envs.core.autoreset import AutoReset, PoolConfig, starting_tasks
+from envs.core.autoreset import AXIS, AutoReset, PoolConfig, starting_tasks
 
 WAITING_TOO_MUCH = 0.02
 
@@ -57,7 +58,8 @@ class OnlineRunner(Runner):
         if self._mesh is None:
             return self._init_program(self._seed_keys)
         # Built where it will live: with several processes no device could hold, or hand over, the rest.
-        return jax.jit(self._over_seeds(self._init_one, shared=False), out_shardings=self._shardings)(self._seed_keys)
+        with self._in_mesh():
+            return jax.jit(self._over_seeds(self._init_one, shared=False), out_shardings=self._shardings)(self._seed_keys)
 
     def train_chunk(self, state: RunState) -> tuple[RunState, dict[str, np.ndarray]]:
         """K updates. The state given is consumed (its buffers are donated).
@@ -65,20 +67,22 @@ class OnlineRunner(Runner):
         Returns the new state and metrics, float64[S] each: means over the chunk; `train/...` over the episodes that ended in it (a value
         is repeated while none ends, and absent before the first).
         """
-        state, metrics = self._chunk_program(state, self._shared)
+        with self._in_mesh():
+            state, metrics = self._chunk_program(state, self._shared)
         metrics = {name: np.asarray(value, np.float64) for name, value in jax.device_get(metrics).items()}
         self._report_waiting(float(metrics.pop("waiting").max()))
         return state, self._seen(state, metrics)
 
     def compile(self, state: RunState) -> Any:
         """The compiled chunk (for its cost analysis); `state` is not consumed."""
-        return self._chunk_program.lower(state, self._shared).compile()
+        with self._in_mesh():
+            return self._chunk_program.lower(state, self._shared).compile()
 
     # Programs
 
     @cached_property
     def _autoreset(self) -> AutoReset:
-        return AutoReset(self.env, self.pool, self.max_restarts, self.resample_tasks)
+        return AutoReset(self.env, self.pool, self.max_restarts, self.resample_tasks, mesh=self._mesh)
 
     @cached_property
     def _shared(self) -> Any:
@@ -93,7 +97,11 @@ class OnlineRunner(Runner):
         number = self.devices or len(jax.devices())
         if number == 1:
             return None
-        return jax.make_mesh((number,), ("slots",), axis_types=(AxisType.Auto,), devices=jax.devices()[:number])
+        return jax.make_mesh((number,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:number])
+
+    def _in_mesh(self) -> Any:
+        """What programs are traced in: agents see by it that there are several devices."""
+        return contextlib.nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
 
     @cached_property
     def _shardings(self) -> RunState | None:  # type: ignore[override]
@@ -106,7 +114,7 @@ class OnlineRunner(Runner):
         def along(tree):
             def one(x):
                 sliced = x.ndim > 1 and x.shape[1] == self.num_envs
-                return NamedSharding(mesh, PartitionSpec(None, "slots") if sliced else PartitionSpec())
+                return NamedSharding(mesh, PartitionSpec(None, AXIS) if sliced else PartitionSpec())
 
             return jax.tree.map(one, tree)
 

@@ -6,11 +6,13 @@ place inside a scan. Fresh episodes come from a pool that is renewed between chu
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from envs.core.functional import FunctionalEnv, Params, TimeStep, params_axes, split_key
 from envs.core.suites import row_horizon
@@ -18,6 +20,7 @@ from envs.core.suites import row_horizon
 T = TypeVar("T")
 
 RESET_BLOCK = 64  # resets generated together
+AXIS = "slots"  # of a mesh of devices
 
 
 @jax.tree_util.register_dataclass
@@ -72,7 +75,7 @@ class Slots:
         task: int32[N]; rows: the task rows `[N, ...]`; shared: `Params.shared`.
         elapsed: int32[N] env steps since the (staggered) start; done, is_first: bool[N].
         key: key[N], constant; clock: int32[] steps of the batch; episode: int32[N]. Keys of a step derive from the three.
-        restarts, waits: int32[] totals (slot restarts, slot-steps spent waiting for one).
+        waited: int32[N] steps that each slot has spent waiting for a restart.
         pool: `Pool` or None.
     """
 
@@ -89,9 +92,18 @@ class Slots:
     key: jax.Array
     clock: jax.Array
     episode: jax.Array
-    restarts: jax.Array
-    waits: jax.Array
+    waited: jax.Array
     pool: Pool | None
+
+    @property
+    def restarts(self) -> jax.Array:
+        """int32[] restarts of all slots so far."""
+        return self.episode.sum(dtype=jnp.int32)
+
+    @property
+    def waits(self) -> jax.Array:
+        """int32[] slot-steps spent waiting for a restart so far."""
+        return self.waited.sum(dtype=jnp.int32)
 
     def replace(self, **changes) -> Slots:
         return replace(self, **changes)
@@ -120,6 +132,9 @@ class AutoReset(Generic[T]):
             at least 4 (all slots if the batch is smaller).
         resample_tasks: draw a new task of the split at each restart instead of keeping the slot's.
         stagger: start slots at random phases of their horizon, so that first truncations do not come in one burst.
+        mesh: devices that share the slots along the axis "slots"; None: one device. Each restarts its own slots (its share of
+            `max_restarts` per step) from its own part of the pool, so that a step needs no communication. Which entry of a pool a slot
+            gets therefore depends on the number of devices; without a pool nothing does, as long as no slot has to wait.
     """
 
     env: FunctionalEnv
@@ -127,15 +142,28 @@ class AutoReset(Generic[T]):
     max_restarts: int | None = None
     resample_tasks: bool = False
     stagger: bool = True
+    mesh: Mesh | None = None
 
     def entries_per_task(self) -> int:
+        """Of each device's part of the pool."""
         if self.pool is None:
             return 0
-        return max(1, -(-self.pool.entries // len(self.env.suite)))
+        return max(1, -(-self.pool.entries // (len(self.env.suite) * self._devices)))
+
+    @property
+    def _devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.size
+
+    def _on_each(self, function: Any, in_specs: Any, out_specs: Any) -> Any:
+        """`function` on each device's slots; itself where there is one device. Without checks of replication, which know nothing of what an
+        environment does inside."""
+        if self.mesh is None:
+            return function
+        return jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
     def bound(self, num_slots: int) -> int:
-        """Static number of restarts per step."""
-        wanted = self.max_restarts if self.max_restarts is not None else max(4, num_slots // 8)
+        """Static number of restarts per step, of a batch (or a device's part of it) with so many slots."""
+        wanted = max(4, num_slots // 8) if self.max_restarts is None else -(-self.max_restarts // self._devices)
         return max(1, min(wanted, num_slots))
 
     def init(self, key: jax.Array, shared: Any, tasks: jax.Array) -> Slots:
@@ -146,12 +174,18 @@ class AutoReset(Generic[T]):
         keys = jax.random.split(k_slot, num)
         rows = self.env.suite.take(tasks)
         episode = jnp.zeros(num, jnp.int32)
-        # Slots and pool in one go: the program holds one copy of the world generation, which is slow to compile.
-        entry_keys, entry_tasks = self._entries(k_pool, 0)
-        made = self._reset_in_blocks(
-            jnp.concatenate([_episode_keys(keys, episode), entry_keys]), jnp.concatenate([tasks, entry_tasks]), shared
-        )
-        fresh = jax.tree.map(lambda x: x[:num], made)
+
+        def make(keys, tasks, shared, k_pool):
+            # Slots and pool in one go: the program holds one copy of the world generation, which is slow to compile.
+            entry_keys, entry_tasks = self._entries(k_pool, 0)
+            made = self._reset_in_blocks(jnp.concatenate([keys, entry_keys]), jnp.concatenate([tasks, entry_tasks]), shared)
+            mine = keys.shape[0]
+            pool = None if self.pool is None else self._new_pool(jax.tree.map(lambda x: x[mine:], made))
+            return jax.tree.map(lambda x: x[:mine], made), pool
+
+        split, whole = PartitionSpec(AXIS), PartitionSpec()
+        make = self._on_each(make, (split, split, whole, whole), (split, split))
+        fresh, pool = make(_episode_keys(keys, episode), tasks, shared, k_pool)
         horizon = row_horizon(rows)
         phase = jax.random.randint(k_phase, (num,), 0, jnp.maximum(horizon, 1)) if self.stagger else jnp.zeros(num, jnp.int32)
         return Slots(
@@ -168,22 +202,31 @@ class AutoReset(Generic[T]):
             key=keys,
             clock=jnp.int32(0),
             episode=episode,
-            restarts=jnp.int32(0),
-            waits=jnp.int32(0),
-            pool=None if self.pool is None else self._new_pool(jax.tree.map(lambda x: x[num:], made)),
+            waited=jnp.zeros(num, jnp.int32),
+            pool=pool,
         )
 
     def refresh(self, key: jax.Array, iteration: jax.Array | int, slots: Slots) -> Slots:
-        """New pool entries: a pure function of `(key, iteration)`. Call it between chunks; without a pool it does nothing."""
+        """New pool entries: a pure function of `(key, iteration)` and the number of devices. Call it between chunks; without a pool it does
+        nothing."""
         if self.pool is None:
             return slots
-        keys, tasks = self._entries(split_key(key, self.env.split), iteration)
-        return slots.replace(pool=self._new_pool(self._reset_in_blocks(keys, tasks, slots.shared)))
+
+        def make(key, iteration, shared):
+            keys, tasks = self._entries(key, iteration)
+            return self._new_pool(self._reset_in_blocks(keys, tasks, shared))
+
+        whole = PartitionSpec()
+        make = self._on_each(make, (whole, whole, whole), PartitionSpec(AXIS))
+        return slots.replace(pool=make(split_key(key, self.env.split), jnp.asarray(iteration), slots.shared))
 
     def _entries(self, key: jax.Array, iteration: jax.Array | int) -> tuple[jax.Array, jax.Array]:
-        """Keys and tasks of the pool's entries."""
+        """Keys and tasks of the pool's entries (of this device's part)."""
         tasks = jnp.repeat(jnp.arange(len(self.env.suite), dtype=jnp.int32), self.entries_per_task())
-        return jax.random.split(jax.random.fold_in(key, iteration), tasks.shape[0]), tasks
+        key = jax.random.fold_in(key, iteration)
+        if self.mesh is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        return jax.random.split(key, tasks.shape[0]), tasks
 
     def _new_pool(self, fresh: Fresh) -> Pool:
         return Pool(fresh, jnp.zeros(len(self.env.suite), jnp.int32))
@@ -199,6 +242,10 @@ class AutoReset(Generic[T]):
 
     def begin(self, slots: Slots) -> tuple[Slots, ActInput]:
         """Overwrite finished slots (at most `bound`), then observe."""
+        specs = _specs(slots)
+        return self._on_each(self._begin, (specs,), (specs, PartitionSpec(AXIS)))(slots)
+
+    def _begin(self, slots: Slots) -> tuple[Slots, ActInput]:
         num = slots.done.shape[0]
         bound = self.bound(num)
         where = jnp.nonzero(slots.done, size=bound, fill_value=num)[0].astype(jnp.int32)
@@ -250,14 +297,17 @@ class AutoReset(Generic[T]):
             episode=put(slots.episode, episode),
             done=done,
             is_first=is_first,
-            restarts=slots.restarts + inside.sum(dtype=jnp.int32),
-            waits=slots.waits + done.sum(dtype=jnp.int32),
+            waited=slots.waited + done,
             pool=pool,
         )
         return slots, ActInput(slots.observation, slots.action_mask, is_first, slots.task, ~done, slots.alive)
 
     def step(self, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
         """One step of every slot. `TimeStep.observation` is the true successor; slots that wait stay finished."""
+        specs = _specs(slots)
+        return self._on_each(self._step, (specs, PartitionSpec(AXIS)), (specs, PartitionSpec(AXIS)))(slots, action)
+
+    def _step(self, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
         keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, 0), slots.clock))(slots.key)
         step = jax.vmap(self.env.step, in_axes=(0, 0, 0, params_axes()))
         state, timestep = step(keys, slots.state, action, slots.params)
@@ -281,6 +331,13 @@ class AutoReset(Generic[T]):
     def _reset(self, keys: jax.Array, params: Params) -> Fresh:
         state, first = jax.vmap(self.env.reset, in_axes=(0, params_axes()))(keys, params)
         return Fresh(state, first.observation, first.action_mask, first.alive)
+
+
+def _specs(slots: Slots) -> Slots:
+    """How slots lie on a mesh: everything per slot (and the pool) along its axis, the rest on every device."""
+    split, whole = PartitionSpec(AXIS), PartitionSpec()
+    fields = {f.name: split for f in dataclasses.fields(Slots)}
+    return Slots(**{**fields, "shared": whole, "clock": whole})  # type: ignore[arg-type]
 
 
 def _episode_keys(keys: jax.Array, episode: jax.Array, word: int = 1) -> jax.Array:
