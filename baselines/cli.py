@@ -257,8 +257,8 @@ def _print(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A message, on standard error."""
-    sys.stderr.write(text + "\n")
+    """A message, on standard error; bytes that are no text (of a file name) are shown as escapes."""
+    sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
     sys.stderr.flush()
 
 
