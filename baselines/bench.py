@@ -20,9 +20,12 @@ from typing import Any
 from baselines import build, compose
 from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, to_dict
 from baselines.config import show as show_value
+from envs.core.external.host_env import HostEnv
 
 BATCHES = (256, 1024, 4096)
 VECTOR_ENVS = 256
+HOST_BATCHES = (64,)  # of environments that are stepped from the host
+HOST_SECONDS = 2.0
 PEERS = {"craftax_classic": "Craftax-Classic-Symbolic-v1", "craftax": "Craftax-Symbolic-v1"}
 PEER_BATCHES = (64, 256, 1024)
 PEER_SECONDS = 2.0
@@ -94,7 +97,7 @@ def command(config: BenchConfig) -> str:
 
 
 def measure(config: BenchConfig) -> Iterator[tuple[str, Row]]:
-    """Every measurement that a config asks for, as (kind, row); kinds are environment, gymnasium, training and peer."""
+    """Every measurement that a config asks for, as (kind, row); kinds are environment, gymnasium, training, host_training and peer."""
     standard = config.env is None and config.agent.name is None
     ids = build.env_ids(config.env if config.env is not None else _default_train().env)
     if config.agent.name is None or config.env is not None:
@@ -104,7 +107,8 @@ def measure(config: BenchConfig) -> Iterator[tuple[str, Row]]:
             yield from gymnasium(env_id, config)
     if config.agent.name is not None or standard:
         for env_id in ids:
-            yield "training", training(env_id, config)
+            row = training(env_id, config)
+            yield "host_training" if "loop_share" in row else "training", row
     if config.peer is not None:
         yield from peer(ids[0], config)
 
@@ -129,6 +133,11 @@ def environment(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
     from baselines.training import pool_of
 
     env = _make(env_id, config)
+    if isinstance(env, HostEnv):
+        for num_envs in config.num_envs or HOST_BATCHES:
+            found = speed.host_speed(env, num_envs, repeats=config.repeats, steps=config.steps)
+            yield "environment", {"env": env_id, "episode_limit": env.spec.horizon, **found.to_json()}
+        return
     cost = speed.static_cost(env)
     for num_envs in config.num_envs or BATCHES:
         found = speed.env_speed(env, num_envs, pool=pool_of(config, env), repeats=config.repeats, steps=config.steps)
@@ -138,10 +147,9 @@ def environment(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
 def gymnasium(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
     """Steps per second of `gym.make` and `gym.make_vec`."""
     from baselines import speed
-    from envs import catalog
 
-    row = catalog.find(env_id)
-    if row.multi_agent:
+    row = build.find_row(env_id)
+    if isinstance(row, build.ExternalRow) or row.multi_agent:
         return
     kwargs = dict(config.env_kwargs) | ({} if config.task is None else {"task": config.task})
     seconds = speed.SECONDS if config.steps is None else 0.05
@@ -152,13 +160,11 @@ def gymnasium(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
 
 def _train_config(env_id: str, config: BenchConfig) -> TrainConfig:
     """What would be trained: the tuned experiment of the environment where there is one for this agent, else the agent's defaults."""
-    from envs import catalog
-
     tuned: TrainConfig | None = None
     if config.agent.name is None:
         tuned = _default_train()
     else:
-        name = catalog.find(env_id).config
+        name = build.find_row(env_id).config
         if name is not None and name.rpartition(":")[2] in compose.experiments():
             tuned = compose.compose("train", [f"experiment={name}"])
         if tuned is None or tuned.agent.name != config.agent.name:
@@ -191,6 +197,8 @@ def training(env_id: str, config: BenchConfig) -> Row:
     train = _train_config(env_id, config)
     env = build.make_env(env_id, train.task, train.split, train.env_kwargs)
     agent = build.make_agent(train.agent)
+    if isinstance(env, HostEnv):
+        return host_training(env_id, env, agent, train, config)
     chunk = None if config.steps is None else max(1, config.steps // (train.num_envs * agent.rollout_length))
     runner = make_runner(train, env, agent, chunk)
     state = runner.init()
@@ -222,6 +230,59 @@ def training(env_id: str, config: BenchConfig) -> Row:
         "updates_per_s": runner.chunk_updates / seconds,
         "environment_share": statistics.median(b / w for b, w in zip(bare, whole, strict=True)),
         "compile_s": max(0.0, first - seconds),
+        "memory_bytes": memory_bytes(),
+    }
+
+
+def host_training(env_id: str, env: Any, agent: Any, train: TrainConfig, config: BenchConfig) -> Row:
+    """The host loop, and where its time goes: environments, acting, learning, and the loop itself."""
+    import numpy as np
+
+    from baselines.logging import memory_bytes
+    from baselines.training import make_runner
+
+    num_envs = train.num_envs if config.num_envs is not None else HOST_BATCHES[0]
+    chunk = None if config.steps is None else max(1, config.steps // (num_envs * agent.rollout_length))
+    runner = make_runner(dataclasses.replace(train, num_envs=num_envs), env, agent, chunk)
+    state = runner.init()
+    start = time.perf_counter()
+    state, metrics = runner.train_chunk(state)
+    first = time.perf_counter() - start
+    runner.take_seconds()
+    rates, shares, whole = [], [], []
+    before = float(np.sum(metrics["env_steps"]))
+    try:
+        for _ in range(config.repeats):
+            start, rounds = time.perf_counter(), 0
+            while rounds == 0 or (config.steps is None and time.perf_counter() - start < HOST_SECONDS):
+                state, metrics = runner.train_chunk(state)
+                rounds += 1
+            elapsed = time.perf_counter() - start
+            now = float(np.sum(metrics["env_steps"]))
+            rates.append((now - before) / elapsed)
+            before = now
+            spent = runner.take_seconds()
+            whole.append(elapsed / rounds)
+            own = elapsed - sum(spent.values())
+            # Of the time that is not the environments': what a faster environment could not give back.
+            shares.append(
+                {**{k: v / elapsed for k, v in spent.items()}, "loop": own / elapsed, "rest": own / (elapsed - spent["environments"])}
+            )
+    finally:
+        runner.close()
+    return {
+        "env": env_id,
+        "agent": train.agent.name,
+        "num_envs": num_envs,
+        "chunk_updates": runner.chunk_updates,
+        "env_steps_per_s": statistics.median(rates),
+        "updates_per_s": runner.chunk_updates / statistics.median(whole),
+        "environment_share": statistics.median(s["environments"] for s in shares),
+        "acting_share": statistics.median(s["acting"] for s in shares),
+        "learning_share": statistics.median(s["learning"] for s in shares),
+        "loop_share": statistics.median(s["loop"] for s in shares),
+        "loop_share_without_environments": statistics.median(s["rest"] for s in shares),
+        "compile_s": max(0.0, first - statistics.median(whole)),
         "memory_bytes": memory_bytes(),
     }
 
@@ -318,6 +379,10 @@ COLUMNS = {
     ),
     "gymnasium": ("env", "made_by", "num_envs", "steps_per_s", "low", "high"),
     "training": ("env", "agent", "num_envs", "env_steps_per_s", "updates_per_s", "environment_share", "compile_s", "memory_bytes"),
+    "host_training": (
+        ("env", "agent", "num_envs", "env_steps_per_s", "updates_per_s", "environment_share", "acting_share", "learning_share")
+        + ("loop_share", "loop_share_without_environments", "compile_s", "memory_bytes")
+    ),
     "peer": (
         ("env", "peer", "peer_resets", "ratio", "ratio_low", "ratio_high", "ours_per_s", "peer_per_s")
         + ("ours_num_envs", "peer_num_envs", "ours_reset_share")
@@ -327,6 +392,7 @@ TITLES = {
     "environment": "Environments: random legal actions, restarts and pool included, observations produced",
     "gymnasium": "Through Gymnasium: time inside step and reset",
     "training": "Training loop, evaluation excluded; environment_share is the time of the same steps without the agent",
+    "host_training": "Training loop of an external environment: loop_share is what neither environments nor agent take",
     "peer": "Against a peer, by turns in this run; ratio = ours / peer, median",
 }
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from baselines.host_episodes import random_action as random_host_action
 from envs.core.autoreset import AutoReset, PoolConfig, Slots, starting_tasks
 from envs.core.functional import FunctionalEnv, random_action
 
@@ -135,6 +136,39 @@ def env_speed(
         wait_share=float(total[3] / max(1, total[1] + total[3])),
         compile_s=program.compile_s,
     )
+
+
+def host_speed(env: Any, num_envs: int, *, repeats: int = 5, steps: int | None = None) -> EnvSpeed:
+    """Measure a `HostEnv` at one batch size, stepped as the host loop steps it: `restart` and `step`, random actions drawn beforehand."""
+    batch = env.batch(num_envs)
+    rng = np.random.default_rng(0)
+    rates, restarts, done, waits = [], 0, 0, 0
+    try:
+        batch.start(list(range(num_envs)))
+        arrays = batch.arrays
+        actions = [np.stack([random_host_action(env, rng, arrays, slot) for slot in range(num_envs)]) for _ in range(16)]
+        for timing in range(-1, repeats):  # the first one warms up
+            start, count, waited, turns = time.perf_counter(), 0, 0, 0
+            while (time.perf_counter() - start < SECONDS) if steps is None else count == 0 or count + waited < steps:
+                over = int(arrays.over.sum())
+                batch.restart()
+                restarts += over if timing >= 0 else 0
+                waiting = int(arrays.waiting.sum())
+                batch.step(actions[turns % 16] if arrays.action_mask is None else _legal(env, rng, arrays, num_envs))
+                turns += 1
+                count, waited = count + num_envs - waiting, waited + waiting
+            if timing >= 0:
+                rates.append(count / (time.perf_counter() - start))
+                done, waits = done + count, waits + waited
+    finally:
+        batch.close()
+    rate = statistics.median(rates)
+    share, waiting_share = restarts / max(1, done), waits / max(1, done + waits)
+    return EnvSpeed(num_envs, 1, rate, min(rates), max(rates), rate, share, waiting_share, 0.0)
+
+
+def _legal(env: Any, rng: np.random.Generator, arrays: Any, num_envs: int) -> np.ndarray:
+    return np.stack([random_host_action(env, rng, arrays, slot) for slot in range(num_envs)])
 
 
 def static_cost(env: FunctionalEnv) -> dict[str, Any]:

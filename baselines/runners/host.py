@@ -9,6 +9,7 @@ An external environment cannot be saved: a run that is restored starts new episo
 from __future__ import annotations
 
 import dataclasses
+import time
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from baselines.runners.episodes import Episodes
 from envs.core.autoreset import ActInput
 from envs.core.external.batches import HostBatch
 from envs.core.functional import TimeStep
+
+PARTS = ("environments", "acting", "learning")
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,14 @@ class HostRunner(Runner):
             collected = []
             for _ in range(self.chunk_updates):
                 rollout = collector.collect(state)
+                started = time.perf_counter()
                 state, metrics = self._update_program(state, *rollout)
+                # The buffers are written again at once: the update must have read them.
+                jax.block_until_ready(metrics)
+                collector.seconds["learning"] += time.perf_counter() - started
                 collected.append(metrics)
                 collector.updates += 1
             state, episodes = self._end_chunk(state)
-            # The copy also waits for the programs: the buffers may now be written again.
             means, episodes = jax.device_get((collected, episodes))
         except BaseException:
             self.close()
@@ -64,6 +70,14 @@ class HostRunner(Runner):
         del metrics["decisions"]
         metrics |= {name: np.asarray(value, np.float64) for name, value in episodes.items()}
         return state, self._seen(state, metrics)
+
+    def take_seconds(self) -> dict[str, float]:
+        """Where the time since the last call went: `environments`, `acting` and `learning`; the rest of the wall time is the loop's."""
+        collector = self._cache.get("collector")
+        if collector is None:
+            return dict.fromkeys(PARTS, 0.0)
+        seconds, collector.seconds = collector.seconds, dict.fromkeys(PARTS, 0.0)
+        return seconds
 
     def close(self) -> None:
         """End the environments (and worker processes)."""
@@ -169,6 +183,7 @@ class _Collector:
             self.close()
             raise
         self.restarts = np.zeros(seeds)
+        self.seconds = dict.fromkeys(PARTS, 0.0)
         self._several = (env.num_agents,) if env.num_agents > 1 else ()
         self._buffers: dict[str, Any] | None = None
 
@@ -185,13 +200,17 @@ class _Collector:
         start = carry = state.carry
         for step in range(self.shape[1]):
             inputs = self._inputs()
+            started = time.perf_counter()
             action, carry, extras = self.runner._act_program(state.train, state.key, state.updates, carry, inputs, np.int32(step))
             action = np.asarray(action)
+            self.seconds["acting"] += time.perf_counter() - started
             if self._buffers is None:
                 self._buffers = self._allocate(action, extras)
             self._keep(step, inputs, action, extras)
             for index, batch in enumerate(self.batches):
+                started = time.perf_counter()
                 batch.step(action[index])
+                self.seconds["environments"] += time.perf_counter() - started
                 self._keep_outcome(index, step, batch)
         last = self._inputs()
         buffers = self._buffers
@@ -215,7 +234,9 @@ class _Collector:
             over = batch.arrays.over
             if over.any():
                 self.restarts[index] += over.sum()
+                started = time.perf_counter()
                 batch.restart()
+                self.seconds["environments"] += time.perf_counter() - started
         arrays = [batch.arrays for batch in self.batches]
 
         def stack(values):
