@@ -219,7 +219,8 @@ class _Page:
     def curves(self) -> str:
         panels = []
         key, level = self.content["curve"], self.content["threshold"]
-        own = [*([key] if key else []), "train/success_at_end", "train/return", "train/length", "time/env_steps_per_s"]
+        success = ["train/success_at_end"] if any(data.tells_success for data in self.runs) else []
+        own = [*([key] if key else []), *success, "train/return", "train/length", "time/env_steps_per_s"]
         for name in dict.fromkeys(own):
             lines = {label: line for label, data in zip(self.labels, self.runs, strict=True) if (line := data.curve(name)) is not None}
             if len(lines) == len(self.runs) or (lines and name != "time/env_steps_per_s"):

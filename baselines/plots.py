@@ -88,7 +88,9 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve | None:
     lines = [np.array(sorted(points)).T for _, points in sorted(seeds.items())]
     end = min(line[0, -1] for line in lines)
     grid = lines[0][0]
-    grid = grid[grid <= end] if (grid <= end).any() else np.array([end])
+    grid = grid[grid <= end]
+    if not grid.size or grid[-1] < end:
+        grid = np.append(grid, end)
     values = np.stack([np.interp(grid, line[0], line[1]) for line in lines])
     if grid.size > MOST_POINTS:  # means over equal stretches: no peak is invented or lost from the mean
         parts = np.array_split(np.arange(grid.size), MOST_POINTS)

@@ -67,14 +67,14 @@ def build(run_dir: str | Path, out: Path | None = None) -> Path:
     """Draw curves.png into the run folder, and report.html (there, or at `out`). Returns the path of the page."""
     data = RunData(Path(run_dir))
     panels = _panels(data)
-    sections = [_task_table(data)] if data.seeds else []
+    sections = [_task_table(data) if data.tells_success else _score_table(data)] if data.seeds else []
     if panels:
         figure = plots.draw(panels)
         plots.save_png(figure, data.path / "curves.png")
         band = " Bands: range over seeds." if len(data.config.seeds) > 1 else ""
         note = f"<p><small>Against env steps per seed.{band}</small></p>"
         sections.append(pages.section("Learning curves", note, plots.svg(figure, "curves")))
-    learned = _learned(data)
+    learned = _learned(data) if data.tells_success else ""
     if learned:
         sections.append(pages.section("When each task was learned", learned))
     out = out or data.path / "report.html"
@@ -107,11 +107,16 @@ def _subtitle(data: RunData) -> str:
 def _cards(data: RunData) -> str:
     items: list[tuple[str, str]] = []
     if data.seeds:
-        success = over_seeds(data.seeds, "success_at_end")
-        interval = f" [{100 * success.low:.0f}, {100 * success.high:.0f}]" if success.high > success.low else ""
-        items.append((f"success at the end{interval}, {_note(data)}", f"{100 * success.value:.1f} %"))
-        if data.seeds[0].score != "success_at_end":
-            items.append((f"{data.seeds[0].score} ({data.seeds[0].direction})", over_seeds(data.seeds, "score").text()))
+        first = data.seeds[0]
+        if data.tells_success:
+            success = over_seeds(data.seeds, "success_at_end")
+            interval = f" [{100 * success.low:.0f}, {100 * success.high:.0f}]" if success.high > success.low else ""
+            items.append((f"success at the end{interval}, {_note(data)}", f"{100 * success.value:.1f} %"))
+        if first.score != "success_at_end":
+            score = over_seeds(data.seeds, "score")
+            interval = f" [{plots.short(score.low)}, {plots.short(score.high)}]" if score.high > score.low else ""
+            better = "more" if first.direction == "max" else "less"
+            items.append((f"{first.score}{interval}, {better} is better, {_note(data)}", plots.short(score.value)))
     steps = data.last("env_steps")
     items.append(("env steps per seed", plots.short(steps)))
     items.append(("seeds", str(len(data.config.seeds))))
@@ -157,11 +162,29 @@ def _task_table(data: RunData) -> str:
             row.append(f"{np.mean(values):.1f}" if values else "-")
         rows.append(row)
     keys = [("agent", "agent"), *(("random" if n == "random" else "reference", str(n)) for n in shown)]
-    final = data.final or {}
-    note = f"Split {final.get('split', 'test')}, update {final.get('update')}, {_note(data)}"
-    note += f" × {len(seeds)} seeds" if len(seeds) > 1 else ""
-    text = f"<p><small>{escape(note)}; brackets: 95 % bootstrap interval; ever: succeeded at any time.</small></p>{pages.legend(keys)}"
+    text = f"<p><small>{_measured(data)}; brackets: 95 % bootstrap interval; ever: succeeded at any time.</small></p>{pages.legend(keys)}"
     return pages.section("Success per task", text, pages.table(head, rows, range(2, len(head)), total=several))
+
+
+def _measured(data: RunData) -> str:
+    final, seeds = data.final or {}, len(data.seeds)
+    note = f"Split {final.get('split', 'test')}, update {final.get('update')}, {_note(data)}"
+    return escape(note + (f" × {seeds} seeds" if seeds > 1 else ""))
+
+
+def _score_table(data: RunData) -> str:
+    """Score per task of an environment that tells no success: figures of the agent and of the references."""
+    seeds, several = data.seeds, len(data.seeds[0].names) > 1
+    score, other = seeds[0].score, "return" if seeds[0].score != "return" else "length"
+    rows = []
+    for task in (*seeds[0].names, *([None] if several else [])):
+        figures = [over_seeds([e], "score", task).value for e in data.references.values()]
+        row = [escape(task or "all tasks"), over_seeds(seeds, "score", task).text(), *(f"{value:.2f}" for value in figures)]
+        rows.append([*row, f"{over_seeds(seeds, other, task).value:.2f}"])
+    head = ["task", f"agent, {score}", *map(escape, data.references), f"agent, {other}"]
+    better = "more" if seeds[0].direction == "max" else "less"
+    text = f"<p><small>{_measured(data)}; {better} is better; brackets: 95 % bootstrap interval.</small></p>"
+    return pages.section(f"{score.capitalize()} per task", text, pages.table(head, rows, range(1, len(head)), total=several))
 
 
 def _panels(data: RunData) -> list[plots.Panel]:
@@ -169,7 +192,8 @@ def _panels(data: RunData) -> list[plots.Panel]:
     for title, keys, bounded in PANELS:
         lines = {label: curve for key, label in keys.items() if (curve := data.curve(key)) is not None}
         shown_already = title == "Score" and data.seeds and data.seeds[0].score in ("success_at_end", "success_ever", "return", "length")
-        if lines and not shown_already:
+        idle = "success" in next(iter(keys)) and not data.tells_success
+        if lines and not shown_already and not idle:
             panels.append(plots.Panel(title, lines, bounded))
     names = sorted({key for row in data.metrics for key in row if key.startswith(("loss/", "grad/norm"))}, reverse=True)
     for key in names[:9]:

@@ -84,6 +84,14 @@ class RunData:
     def references(self) -> dict[str, Evaluation]:
         return {name: Evaluation.from_json(json.dumps(e)) for name, e in (self.final or {"references": {}})["references"].items()}
 
+    @cached_property
+    def tells_success(self) -> bool:
+        """Whether success means something here: it is the score, or it was seen at least once. Foreign environments often tell none."""
+        if not self.seeds or self.seeds[0].score.startswith("success"):
+            return True
+        seen = any(row.get("train/success_ever") for row in self.metrics)
+        return seen or any(np.any(e.tasks[name]["success_ever"]) for e in (*self.seeds, *self.references.values()) for name in e.names)
+
     def last(self, key: str, default: float = math.nan) -> float:
         """Mean over seeds of the newest value of a metric."""
         newest = {row.get("seed", 0): float(row[key]) for row in self.metrics if row.get(key) is not None}

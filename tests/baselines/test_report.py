@@ -195,6 +195,27 @@ def test_score_that_is_no_share(tmp_path):
     assert "left 40.0 120.0" in text and "right 60.0 180.0" in text and "worst to the best" in text and "IQM of return" in text
 
 
+def test_environment_that_tells_no_success(tmp_path):
+    folder = make_run(tmp_path / "r", {0: (1, 0.5), 1: (1, 0.5)})
+    path = folder / "evaluations" / "10-test.json"
+    content = json.loads(path.read_text())
+    for part in ("seeds", "references"):
+        for who, value in content[part].items():
+            one = Evaluation.from_json(json.dumps(value))
+            table = {
+                t: {**m, "score": 10 * m["length"], "success_at_end": 0 * m["length"], "success_ever": 0 * m["length"]}
+                for t, m in one.tasks.items()
+            }
+            content[part][who] = json.loads(Evaluation("test", 0, 4, "return", "max", table).to_json())
+    path.write_text(json.dumps(content))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()[:-1]]
+    rows = [{**row, "train/success_at_end": 0.0} for row in rows]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = plain(report.build(folder).read_text())
+    assert "Success" not in text and "Return per task" in text and "50 return" in text
+    assert "left 40.00" in text and "all tasks 50.00" in text
+
+
 def test_verb(runs, tmp_path, capsys):
     out = tmp_path / "new.html"
     assert report.run(ReportConfig(run_dir=tuple(map(str, runs)), out=str(out), json=True)) == 0
@@ -206,6 +227,12 @@ def test_verb(runs, tmp_path, capsys):
         report.run(ReportConfig())
     with pytest.raises(ConfigError, match="html"):
         report.run(ReportConfig(run_dir=str(runs[0]), out=str(tmp_path / "new.pdf")))
+
+
+def test_curve_keeps_the_last_point_of_the_shortest_seed():
+    rows = [{"env_steps": s, "seed": 0, "a": 1.0} for s in (0, 10, 20)] + [{"env_steps": s, "seed": 1, "a": float(s)} for s in (0, 9, 18)]
+    line = plots.curve(rows, "a")
+    assert line.x.tolist() == [0, 10, 18] and line.y[1].tolist() == [0, 10, 18]
 
 
 def test_curve_aligns_seeds_and_thins_out():
