@@ -81,7 +81,7 @@ class Case:
         state, first = jax.eval_shape(self.env.reset, self.keys[0], self.one())
         return first, jax.eval_shape(self.env.step, self.keys[0], state, self.legal_action(), self.one())[1]
 
-    def legal_action(self, mask: np.ndarray | None = None, seed: int | np.random.RandomState = 0) -> np.ndarray:
+    def legal_action(self, mask: Any = None, seed: int | np.random.RandomState = 0) -> np.ndarray:
         """A random legal action, chosen on the host by a generator whose stream never changes: golden hashes depend on the environment
         alone."""
         random = np.random.RandomState(seed) if isinstance(seed, int) else seed

@@ -26,6 +26,15 @@ class CentralReference(WrappedReference):
         return action.reshape(self.wrapper.action_space.shape), memory
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CentralState:
+    """`alive`: bool[A], whose actions count."""
+
+    env: Any
+    alive: jax.Array
+
+
 @dataclass(frozen=True)
 class Central(Wrapper):
     """An environment of A agents as one of a single agent.
@@ -33,8 +42,8 @@ class Central(Wrapper):
     Observations: every leaf stacked `[A, ...]`; pictures side by side in their channels `[H, W, A * C]`, tokens one after the other. A
     `Set` becomes a `Vector`, because which agent an element belongs to matters. Actions: Discrete(n) becomes MultiDiscrete of A times n,
     MultiDiscrete A times its choices, Box `[A, ...]`; masks are concatenated in the same order. The reward is the sum over agents. The
-    episode ends when every agent is done: truncated if any of them was truncated in that step, else terminated. What an agent does after
-    it is done is ignored, as in the environment itself.
+    episode ends when every agent is done: truncated if any of them was truncated in that step, else terminated. An action for an agent
+    that is done does nothing; one that its mask forbids still counts as illegal.
 
     Raises:
         ValueError: the environment has one agent.
@@ -74,30 +83,46 @@ class Central(Wrapper):
     def references(self) -> Mapping[str, Reference]:
         return {name: CentralReference(reference, self) for name, reference in self.env.references.items()}
 
-    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        state, timestep = self.env.reset(key, params)
-        return state, self._joined(timestep)
+    def inner(self, state: CentralState) -> Any:
+        return state.env
 
-    def step(self, key: jax.Array, state: Any, action: Any, params: Params) -> tuple[Any, TimeStep]:
+    def reset(self, key: jax.Array, params: Params) -> tuple[CentralState, TimeStep]:
+        state, timestep = self.env.reset(key, params)
+        return self._joined(state, timestep)
+
+    def step(self, key: jax.Array, state: CentralState, action: Any, params: Params) -> tuple[CentralState, TimeStep]:
         each = jnp.asarray(action).reshape(self.env.num_agents, *(self.env.action_space.shape or ()))
-        state, timestep = self.env.step(key, state, each, params)
-        return state, self._joined(timestep)
+        mask = self.env.action_mask(state.env, params)
+        inner, timestep = self.env.step(key, state.env, each, params)
+        if mask is not None:
+            late = (~state.alive & ~self._allowed(mask, each)).sum(dtype=jnp.int32)
+            illegal = timestep.metrics["illegal_actions"] + late
+            timestep = timestep.replace(metrics={**timestep.metrics, "illegal_actions": illegal})
+        return self._joined(inner, timestep)
+
+    def _allowed(self, mask: jax.Array, each: jax.Array) -> jax.Array:
+        """bool[A]: whether the mask allows every choice of an agent's action."""
+        space: Any = self.env.action_space
+        starts = np.zeros(1, int) if isinstance(space, gym.spaces.Discrete) else np.cumsum([0, *space.nvec[:-1]])
+        return jnp.take_along_axis(mask, each.reshape(self.env.num_agents, -1) + starts, 1).all(1)
 
     def action_mask(self, state: Any, params: Params) -> jax.Array | None:
-        mask = self.env.action_mask(state, params)
+        mask = self.env.action_mask(state.env, params)
         return None if mask is None else mask.reshape(-1)
 
     def global_observation(self, state: Any, params: Params) -> Any:
         return FunctionalEnv.global_observation(self, state, params)
 
-    def _joined(self, timestep: TimeStep) -> TimeStep:
+    def _joined(self, state: Any, timestep: TimeStep) -> tuple[CentralState, TimeStep]:
+        assert timestep.alive is not None  # several agents have it
+
         def join(kind: Any, leaf: jax.Array) -> jax.Array:
             if isinstance(kind, Image):
                 return jnp.concatenate(list(leaf), axis=-1)
             return leaf.reshape(-1) if isinstance(kind, Tokens) else leaf
 
         cut = (timestep.truncated & ~timestep.terminated).any()
-        return timestep.replace(
+        joined = timestep.replace(
             observation=jax.tree.map(join, self.env.observation_kinds, timestep.observation, is_leaf=is_kind),
             reward=timestep.reward.sum(),
             terminated=timestep.done & ~cut,
@@ -105,6 +130,7 @@ class Central(Wrapper):
             action_mask=None if timestep.action_mask is None else timestep.action_mask.reshape(-1),
             alive=None,
         )
+        return CentralState(state, timestep.alive), joined
 
 
 def _stacked(space: gym.Space, kinds: Any, agents: int) -> gym.Space:

@@ -8,6 +8,7 @@ from envs.core import testing
 
 # Golden hashes of random legal play. A change of dynamics, rewards or observations needs a new version of the id, not a new hash here.
 GOLDEN = {
+    "Allocation/Couriers-v0": "e7feb5f321def45a",
     "SkillGraph/Obtain-v0": "45d68c70212d2149",
     "SkillGraph/Plan4MC-Trees-v0": "7cfca292e9afa5cc",
     "SkillGraph/Plan4MC-Stones-v0": "02035237ac86150a",

@@ -1,9 +1,11 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
+import pettingzoo
 import pytest
 
 import envs
@@ -19,10 +21,12 @@ def run(code, **kwargs):
 def scratch(monkeypatch):
     """Rows registered in a test are gone after it."""
     monkeypatch.setattr(catalog, "_ROWS", dict(catalog._ROWS))
-    before = set(gym.registry)
+    registries = [gym.registry, pettingzoo.parallel_registry, pettingzoo.aec_registry]
+    before = [set(registry) for registry in registries]
     yield
-    for id in set(gym.registry) - before:
-        del gym.registry[id]
+    for registry, known in zip(registries, before, strict=True):
+        for id in set(registry) - known:
+            del registry[id]
 
 
 def test_import_is_light():
@@ -45,6 +49,35 @@ def test_rows_of_the_first_family():
     assert catalog.find("SkillGraph/Plan4MC-Stones-v0").kwargs == {"group": "Stones"}
     assert catalog.find("SkillGraph/Obtain-v0").family == "SkillGraph"
     assert set(catalog.find("SkillGraph/All-v0").members) == {r.id for r in catalog.rows("env") if r.family == "SkillGraph"}
+
+
+def test_one_agent_for_all():
+    assert "governance" in catalog.find("Toy/Corridor2-v0").arguments() and "governance" not in catalog.find("Toy/Chain-v0").arguments()
+    env = envs.make("Toy/Corridor2-v0", governance="central", horizon=7)
+    assert env.num_agents == 1 and env.env == toys.Corridor2(horizon=7)
+    assert envs.make("Toy/Corridor2-v0", governance="decentral") == envs.make("Toy/Corridor2-v0") == toys.Corridor2()
+    with pytest.raises(ValueError, match="governance='hybrid'.*central, decentral"):
+        envs.make("Toy/Corridor2-v0", governance="hybrid")
+    with pytest.raises(TypeError, match="unknown argument 'governance'"):
+        envs.make("Toy/Chain-v0", governance="central")
+    observation, info = gym.make("Toy/Corridor2-v0", governance="central").reset(seed=0)
+    assert observation["place"].shape == (2, 1) and len(info["action_mask"]) == 2
+    vector = gym.make_vec("Toy/Corridor2-v0", num_envs=3, governance="central", max_episode_steps=2)
+    vector.reset(seed=0)
+    vector.step(np.ones((3, 2), np.int32))
+    _, rewards, terminations, truncations, _ = vector.step(np.ones((3, 2), np.int32))  # one agent arrives, the other is cut off
+    assert rewards.tolist() == [1, 1, 1] and truncations.all() and not terminations.any()
+
+
+@dataclass(frozen=True)
+class OwnGovernance(toys.Corridor2):
+    governance: str = "hybrid"
+
+
+def test_an_environment_may_say_itself_who_acts(scratch):
+    catalog.register("Ours/Own-v0", OwnGovernance, description="its own governance", multi_agent=True)
+    assert envs.make("Ours/Own-v0", governance="central") == OwnGovernance(governance="central")
+    assert pettingzoo.make("parallel", "Ours/Own-v0").possible_agents == ["agent_0", "agent_1"]
 
 
 @pytest.mark.parametrize("wrong", ["SkillGraph/Obtian-v0", "skillgraph/obtain-v0", "Obtain"])
