@@ -95,15 +95,18 @@ class PettingZooEnv(OneSlot, ParallelEnv):
         """One transition of every agent in `agents`.
 
         Returns:
-            observations, rewards, terminations, truncations and infos of the agents that acted.
+            observations, rewards, terminations, truncations and infos of the agents that acted. After every agent was done, `step({})`
+            gives empty dicts, as wrappers of PettingZoo's environments expect.
 
         Raises:
-            ResetNeeded: before the first reset, or after every agent was done.
+            ResetNeeded: before the first reset, or with actions after every agent was done.
             InvalidAction: an action outside its space, for an agent that is unknown or out of the episode, or one that is missing. What the
                 mask forbids does nothing and is counted in `infos[agent]["illegal_actions"]`.
         """
         self._started("step()")
         if not self.agents:
+            if isinstance(actions, Mapping) and not actions:
+                return {}, {}, {}, {}, {}
             raise gym.error.ResetNeeded("step() was called after every agent was done: call reset() first")
         out = self._advance(self._joint(actions))
         reward, terminated, truncated = (np.reshape(part, -1) for part in (out.reward, out.terminated, out.truncated))

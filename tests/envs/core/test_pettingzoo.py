@@ -244,8 +244,9 @@ def test_wrong_actions_are_named():
         env.step({"agent_0": 1, "agent_1": 1})
     for _ in range(3):
         env.step({"agent_1": 1})
+    assert env.step({}) == ({}, {}, {}, {}, {}) and env.state().tolist() == [2, 5]  # what wrappers call to find the end
     with pytest.raises(gym.error.ResetNeeded, match="after every agent was done"):
-        env.step({})
+        env.step({"agent_1": 1})
 
 
 def test_wrong_arguments_are_named():
