@@ -328,7 +328,8 @@ def test_snippets_of_the_generated_pages_run(generated, place):
         for line, text in blocks(root / name, "python"):
             exec(compile("\n" * line + text, name, "exec"), {"__name__": name})
         for command in commands(root / name):
-            understand(command)
+            if "my_package" not in command:  # stands for the reader's own
+                understand(command)
 
 
 @pytest.mark.slow

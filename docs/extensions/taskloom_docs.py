@@ -26,7 +26,7 @@ def generate(root: Path = HERE, pictures: bool = True) -> list[Path]:
         path = root / "environments" / env_pages.path_of(row.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         shot = path.with_suffix(".png")
-        drawn = row.kind == "env" and pictures and (shot.exists() or env_pages.draw(row, shot))
+        drawn = row.kind == "env" and pictures and (_fresh(shot) or env_pages.draw(row, shot))
         written.append(_write(path, env_pages.page(row, shot.name if drawn else None)))
     for name in agent_pages.builtin():
         written.append(_write(root / "agents" / f"{name}.md", agent_pages.page(name)))
@@ -41,6 +41,12 @@ def generate(root: Path = HERE, pictures: bool = True) -> list[Path]:
         for path in set((root / folder).rglob("*.md")) - set(written):
             path.unlink()
     return written
+
+
+def _fresh(shot: Path) -> bool:
+    """Whether a picture is younger than the code of the environments: drawing compiles them."""
+    sources = (path.stat().st_mtime for path in (HERE.parent / "envs").rglob("*.py"))
+    return shot.exists() and shot.stat().st_mtime > max(sources)
 
 
 def _write(path: Path, text: str) -> Path:
