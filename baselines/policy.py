@@ -14,6 +14,7 @@ import numpy as np
 from baselines import build
 from baselines.checkpoint import CheckpointFolder
 from baselines.config import ConfigError, TrainConfig, config_hash
+from envs.core.external.host_env import HostEnv
 
 
 class Trained:
@@ -83,7 +84,7 @@ class Policy:
         action = policy(observation, info["action_mask"])
 
     Observations, masks and actions have the shapes and dtypes of the environment's Gymnasium spaces, `[batch, ...]` after
-    `reset(batch)`, with an axis of agents after it if there are several.
+    `reset(batch)`, with an axis of agents after it if there are several. Of an external environment they are its own.
     """
 
     def __init__(self, trained: Trained, seed: int | None = None):
@@ -158,7 +159,7 @@ class Policy:
         if self._lead is None:
             raise RuntimeError("reset() comes before the first action")
         number = len(self._task)
-        observation = self._checked(observation)
+        observation = self._foreign(observation) if isinstance(self._env, HostEnv) else self._checked(observation)
         mask = self._mask(action_mask)
         key = jax.random.fold_in(self._key, self._count)
         policy = self._policies(explore)
@@ -167,6 +168,8 @@ class Policy:
         self._count += 1
         self._first = np.zeros(number, bool)
         action = np.asarray(action)
+        if isinstance(self._env, HostEnv):
+            return self._env.actions.decode_batch(action) if self._lead else self._env.actions.decode(action[0])
         if self._lead:
             return action.astype(np.int64) if np.issubdtype(action.dtype, np.integer) else action
         action = action[0]
@@ -196,6 +199,17 @@ class Policy:
             return policy.act(keys, ActInput(observation, mask, first, task, jnp.ones(number, bool), alive), memory)
 
         return jax.jit(act)
+
+    def _foreign(self, observation: Any) -> Any:
+        """An observation of an external environment (one agent) as the agent sees it."""
+        import jax
+
+        if self._env.num_agents > 1:
+            raise ValueError(f"{self._env.id} has {self._env.num_agents} agents: evaluate and play it by the command line")
+        codec = self._env.codec
+        if self._lead:
+            return codec.encode(observation, batch=len(self._task))
+        return jax.tree.map(lambda x: x[None], codec.encode(observation))
 
     def _checked(self, observation: Any) -> Any:
         import jax
@@ -239,6 +253,8 @@ class Policy:
 
     @cached_property
     def _has_mask(self) -> bool:
+        if isinstance(self._env, HostEnv):
+            return self._env.has_mask
         import jax
 
         first = jax.eval_shape(lambda key, params: self._env.reset(key, params)[1], jax.random.key(0), self._env.default_params())

@@ -180,16 +180,17 @@ class HostEnv:
     def make(self, **more: Any) -> Any:
         """One environment of the registry."""
         kwargs = {**dict(self.arguments), **more}
+        import_module(self.id)  # a worker process has not imported it yet
         if self.registry == PETTINGZOO:
             import pettingzoo
 
-            import_module(self.id)
             return pettingzoo.make("parallel", self.name, **kwargs)
         # The checker warns of what our codec checks or does not need, at every step.
-        return gym.make(self.id, disable_env_checker=True, **kwargs)
+        return gym.make(self.name, disable_env_checker=True, **kwargs)
 
     def _make_vector(self, num: int) -> Any:
-        return gym.make_vec(self.id, num_envs=num, vectorization_mode="vector_entry_point", **dict(self.arguments))
+        import_module(self.id)
+        return gym.make_vec(self.name, num_envs=num, vectorization_mode="vector_entry_point", **dict(self.arguments))
 
 
 class _Probe:
@@ -274,7 +275,7 @@ def _space_of(env: HostEnv, made: Any, what: str) -> gym.Space:
 
 
 def _has_vector(env: HostEnv) -> bool:
-    spec = gym.spec(env.id)
+    spec = gym.spec(env.name)
     # A TimeLimit of make() is an argument of the vector environment, wrappers would be lost: then single ones are stepped.
     return spec.vector_entry_point is not None and not spec.additional_wrappers
 
