@@ -5,9 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"train": "baselines.training", "Run": "baselines.runs", "load": "baselines.policy", "Policy": "baselines.policy"}
+_HOMES = {
+    "train": "baselines.training",
+    "Run": "baselines.runs",
+    "load": "baselines.policy",
+    "pretrained": "baselines.play",
+    "Policy": "baselines.policy",
+}
 
-__all__ = ["Policy", "Run", "load", "train"]
+__all__ = ["Policy", "Run", "load", "pretrained", "train"]
 
 
 def __getattr__(name: str) -> Any:

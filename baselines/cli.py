@@ -49,6 +49,7 @@ EXAMPLES = {
         "taskloom evaluate env=SkillGraph/All-v0 agent=random episodes=10",
     ),
     "play": (
+        "taskloom play",
         "taskloom play run_dir=runs/obtain_ppo-1a2b3c4d",
         "taskloom play run_dir=runs/obtain_ppo-1a2b3c4d task=iron_pickaxe out=agent.mp4",
         "taskloom play env=SkillGraph/Obtain-v0 agent=keyboard task=stone_pickaxe",

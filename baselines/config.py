@@ -130,7 +130,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """Watch an agent or a reference, play with the keyboard, or write a video."""
+    """Watch an agent or a reference, play with the keyboard, or write a video. Alone: watch the agent that comes with the package."""
 
     run_dir: str | None = key("run folder whose agent plays", example="runs/obtain_ppo-1a2b3c4d")
     env: str | None = key("environment id; with run_dir: default is the run's own", example="SkillGraph/Obtain-v0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import string
 import tempfile
@@ -39,6 +40,7 @@ class Result:
 
 def run(config: PlayConfig) -> int:
     """The body of the verb `play`. Returns the exit code."""
+    config = _at_once(config)
     out = _check(config)
     env, policy = setup(config)
     for task in _listed(config.task):
@@ -58,6 +60,31 @@ def run(config: PlayConfig) -> int:
         results = list(by_hand(env, config, window) if policy is None else watch(env, policy, config, window))
     _show(results, config)
     return 0
+
+
+def _at_once(config: PlayConfig) -> PlayConfig:
+    """`taskloom play` alone shows the agent that comes with the package: in a window, or as a file where there is none."""
+    from baselines.cli import say
+    from baselines.window import problem
+
+    if config.run_dir is not None or config.env is not None or config.agent.name is not None or config.show is not None:
+        return config
+    config = dataclasses.replace(config, run_dir=str(pretrained()))
+    trouble = problem()
+    if config.out is None and trouble is not None:
+        film = f"{pretrained().name}.mp4"
+        say(f"no window can be opened: {trouble}; writing {film} instead")
+        config = dataclasses.replace(config, out=film, overwrite=True)
+    return config
+
+
+def pretrained(name: str = "obtain_ppo") -> Path:
+    """Run folder of a trained agent that comes with the package (parameters and evaluation only). ValueError names the legal ones."""
+    folder = Path(__file__).parent / "pretrained"
+    known = sorted(p.name for p in folder.iterdir() if (p / "config.yaml").exists())
+    if name not in known:
+        raise ValueError(f"pretrained {name!r} does not exist; legal: {', '.join(known)}")
+    return folder / name
 
 
 def _check(config: PlayConfig) -> Path | None:

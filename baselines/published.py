@@ -74,11 +74,17 @@ def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
 def _result(data: Any, task: str | None) -> dict[str, Any]:
     from baselines.rundata import over_seeds
 
-    row: dict[str, Any] = {"task": task or f"all {len(data.seeds[0].names)} tasks"}
+    names = data.seeds[0].names
+    row: dict[str, Any] = {"task": task or (f"all {len(names)} tasks" if len(names) > 1 else names[0])}
+    # Without a goal there is no success to publish.
+    metric = "return" if data.seeds[0].score == "return" else "success_at_end"
+    factor = 1 if metric == "return" else 100
+    row["metric"] = metric
     for name, evaluations in {"agent": data.seeds, **{k: [e] for k, e in data.references.items()}}.items():
-        interval = over_seeds(evaluations, "success_at_end", task)
-        row[name] = [round(100 * x, 1) for x in (interval.value, interval.low, interval.high)]
-    row["ever"] = round(100 * over_seeds(data.seeds, "success_ever", task).value, 1)
+        interval = over_seeds(evaluations, metric, task)
+        row[name] = [round(factor * x, 1) for x in (interval.value, interval.low, interval.high)]
+    if metric != "return":
+        row["ever"] = round(100 * over_seeds(data.seeds, "success_ever", task).value, 1)
     return row
 
 
@@ -103,6 +109,11 @@ def speed_entry(file: Path) -> dict[str, Any]:
         share = f"{100 * row['environment_share']:.2g} %"
         what = f"`{row['env']}`, whole {row['agent']} loop, {row['num_envs']} slots, environment {share} of the time"
         results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
+    for row in content.get("host_training", []):
+        loop, env_share = 100 * row["loop_share_without_environments"], 100 * row["environment_share"]
+        what = f"`{row['env']}`, {row['agent']} loop on the host, {row['num_envs']} slots, environments {env_share:.2g} % of the time"
+        results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
+        results.append({"what": f"`{row['env']}`, the loop's own share of the rest", "value": loop, "unit": "%"})
     for row in content.get("peer", []):
         resets = "with" if row["peer_resets"] else "without"
         what = f"`{row['env']}` against {row['peer']} {resets} automatic resets, median of the ratio"
@@ -137,7 +148,7 @@ def tables(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
 
 
 def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| experiment | task | agent | ever | random | planner | seeds | env steps | training | machine, date |"]
+    lines = ["| experiment | task | agent | ever | random | best reference | seeds | env steps | training | machine, date |"]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
     for entry in entries:
         if entry["status"] == "not run":
@@ -145,13 +156,15 @@ def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:
             continue
         for i, row in enumerate(entry["results"]):
             value, low, high = row["agent"]
-            others = [f"{row[name][0]:g} %" if name in row else "" for name in ("random", "planner")]
+            unit = "" if row.get("metric") == "return" else " %"
+            strong = next((name for name in ("planner", "expert", "heuristic") if name in row), None)
             cells = [
                 f"`{entry['experiment']}`" if i == 0 else "",
-                row["task"],
-                f"{value:g} % [{low:.0f}, {high:.0f}]",
-                f"{row['ever']:g} %",
-                *others,
+                f"{row['task']}, return" if row.get("metric") == "return" else row["task"],
+                f"{value:g}{unit} [{low:.0f}, {high:.0f}]",
+                f"{row['ever']:g} %" if "ever" in row else "",
+                f"{row['random'][0]:g}{unit}" if "random" in row else "",
+                f"{row[strong][0]:g}{unit} ({strong})" if strong else "",
             ]
             if i == 0:
                 cells += [str(len(entry["seeds"])), f"{entry['env_steps']:,}", f"{entry['wall_s'] / 60:.0f} min"]
