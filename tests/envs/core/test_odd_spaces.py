@@ -17,6 +17,7 @@ from envs.core.central import Central
 from envs.core.functional import Params, split_key
 from envs.core.gymnasium_adapter import GymnasiumEnv, VectorEnv
 from envs.core.pettingzoo_adapter import PettingZooEnv
+from tests import toys
 from tests.envs.core.odd import Odd
 
 SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -207,6 +208,10 @@ def test_central_joins_every_kind_of_leaf():
         env.global_observation(state, env.default_params())
     with pytest.raises(ValueError, match='governance="central" is for several agents; Odd has 1'):
         Central(Odd())
+
+
+def test_central_keeps_the_laws():
+    testing.check(Central(toys.Corridor2()), skip=("jit", "restart"))
 
 
 def test_odd_environments_keep_the_laws():
