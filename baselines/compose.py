@@ -53,6 +53,8 @@ def compose_all(verb: str, words: Sequence[str], *, multirun: bool, json: bool =
     configs = []
     for choice in itertools.product(*(word.values for word in parsed)):
         values = {word.key: value for word, value in zip(parsed, choice, strict=True)}
+        if isinstance(values.get("env"), list) and len(values["env"]) == 1:
+            values["env"] = values["env"][0]  # a list of one is that one
         configs.append(_one(verb, values, json))
     return configs
 
