@@ -181,6 +181,7 @@ class Couriers(FunctionalEnv[Fleet, tuple, TaskRow]):
     def observation_kinds(self) -> Any:
         if self.observation == "flat":
             return Vector()
+        assert isinstance(self.observation_space, gym.spaces.Dict)
         kinds: dict[str, Any] = {name: Vector() for name in self.observation_space}
         kinds |= {"view": Ids(PARCEL + 1), "parcels": Set("parcels_shown"), "couriers": Set("couriers_shown")}
         if self.conditioning == "id":
@@ -287,7 +288,7 @@ class Couriers(FunctionalEnv[Fleet, tuple, TaskRow]):
             "out_of_service": out.astype(jnp.float32),
         }
         terms = {name: scale * counts[name] for name, scale in REWARDS.items()}
-        own = sum(terms.values())
+        own = jnp.stack(list(terms.values())).sum(0)
         shared = own.sum() * share
         reward = {"individual": own, "team": shared, "mixed": (own + shared) / 2}[self.reward]
         illegal = (was & ~legal).sum(dtype=jnp.int32)

@@ -30,7 +30,7 @@ def draw(state: Fleet, row: TaskRow, task: str) -> np.ndarray:
         _block(picture, int(state.cell[parcel]), PARCEL_COLORS[parcel % len(PARCEL_COLORS)], 10, str(parcel))
     alive, battery = np.asarray(state.alive), np.asarray(state.battery)
     full = max(1, int(row.battery))
-    for courier in np.flatnonzero(alive):
+    for courier in np.flatnonzero(alive).tolist():
         _courier(picture, int(state.position[courier]), str(courier), battery[courier] / full, cargo[courier])
     delivered, lost = int((status == DELIVERED).sum()), int((status == LOST).sum())
     lines: list[str | tuple[str, Color]] = [
