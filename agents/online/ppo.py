@@ -50,12 +50,12 @@ class PPO:
     """Hyper-parameters.
 
     Attributes:
-        learning_rate, anneal: Adam's step size; linearly to zero over the run if `anneal`.
+        learning_rate, anneal: Adam's step size; whether it falls linearly to zero over the run.
         rollout_length: decisions per slot and update (T).
-        epochs, minibatches: passes over a rollout, and parts of each pass. Recurrent: parts are sets of whole sequences.
+        epochs, minibatches: passes over a rollout; parts of each pass (recurrent: sets of whole sequences).
         discount, gae_lambda: gamma per primitive step; lambda per decision.
         clip: clip range of the probability ratio. value_clip: clip range of value changes, in the value head's units; 0 = off.
-        entropy, value_coef, max_grad_norm: weights of the entropy bonus and of the value loss; global norm of gradients.
+        entropy, value_coef, max_grad_norm: weight of the entropy bonus; weight of the value loss; largest global norm of gradients.
         hidden: widths; the first is the encoder's (and the GRU's), the rest are the towers of actor and critic.
         activation: `tanh relu silu gelu`. embed_dim: width of an id's embedding.
         shared_trunk: actor and critic share encoder and GRU. layer_norm_critic: LayerNorm in the critic's tower.
