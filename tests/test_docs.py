@@ -280,14 +280,15 @@ def test_fields_are_found_in_docstrings_of_the_house_style():
         """A thing.
 
         Attributes:
-            one, two: first; of both.
+            one, two: of the first; of the second.
+            left, right: of both
             three: a range. four: another, with a colon: here.
                 five goes on.
         """
 
-    found = documented(Thing, {"one", "two", "three", "four"})
+    found = documented(Thing, {"one", "two", "three", "four", "left", "right"})
     assert found == {
-        "one": "first; of both", "two": "first; of both", "three": "a range",
+        "one": "of the first", "two": "of the second", "left": "of both", "right": "of both", "three": "a range",
         "four": "another, with a colon: here. five goes on",
     }  # fmt: skip
 

@@ -37,13 +37,14 @@ def summary(thing: Any) -> str:
 def documented(thing: Any, legal: Iterable[str] | None = None) -> dict[str, str]:
     """What a docstring says of its attributes or arguments, by name.
 
-    The house style puts related names on one line (`clip: range. value_clip: another`, `a, b: both`, `Attributes: `x` ...; `y` ...`);
+    The house style puts related names on one line: `clip: range. value_clip: another`, or `a, b: this of a; that of b`, or `a, b: of both`.
     `legal` (names that exist) tells such a name from a word with a colon after it.
     """
     known = None if legal is None else set(legal)
     lines = (inspect.getdoc(thing) or "").splitlines()
     starts = [i for i, line in enumerate(lines) if line.split(":")[0] in _SECTIONS and ":" in line]
     found: dict[str, str] = {}
+    groups: list[list[str]] = []
     for start in starts:
         body = []
         for line in lines[start + 1 :]:
@@ -56,8 +57,13 @@ def documented(thing: Any, legal: Iterable[str] | None = None) -> dict[str, str]
             match = re.match(rf"({_NAMES}): (.*)", line[indent:]) if line[indent : indent + 1].strip() else None
             if match:
                 names = _add(found, match.group(1), match.group(2), known)
+                groups.append(list(names))
             elif names and line.strip():
                 _more(found, names, line.strip(), known)
+    for group in groups:
+        parts = found[group[0]].split("; ")
+        if len(parts) == len(group):
+            found |= dict(zip(group, parts, strict=True))
     return {name: text.rstrip(".;") for name, text in found.items()}
 
 
