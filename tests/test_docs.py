@@ -274,7 +274,7 @@ def test_flat_index_is_where_the_leaves_are(observation):
 
 
 def test_fields_are_found_in_docstrings_of_the_house_style():
-    from markdown import documented
+    from writing import documented
 
     class Thing:
         """A thing.

@@ -8,7 +8,7 @@ import inspect
 import typing
 from collections.abc import Iterable
 
-from markdown import block, code, documented, summary, table
+from writing import block, code, documented, summary, table
 
 from agents import registry
 from baselines import listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
-from markdown import block, code, table
+from writing import block, code, table
 
 from baselines import cli
 from baselines.config import LISTS, VERBS, describe, legal_keys, show

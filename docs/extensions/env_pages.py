@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import yaml
-from markdown import block, cell, code, documented, table
+from writing import block, cell, code, documented, table
 
 from envs import catalog
 from envs.catalog import Row
