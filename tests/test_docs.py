@@ -127,6 +127,7 @@ def understand(line):
                 build.make_env(env, config.task if verb != "list" else None, env_kwargs=getattr(config, "env_kwargs", None))
 
 
+@pytest.mark.slow
 def test_own_environment_of_the_readme_keeps_the_rules(place):
     import gymnasium as gym
 
