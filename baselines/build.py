@@ -82,7 +82,7 @@ def make_env(
     ids = env_ids(env)
     if len(ids) != 1:
         raise ConfigError(f"env={env} is a collection of {len(ids)} environments; choose one: {', '.join(ids)}")
-    row = find_row(env)
+    row = find_row(ids[0])
     if isinstance(row, ExternalRow):
         return _external(row, task, split, dict(env_kwargs or {}), host)
     if host.get("workers"):
@@ -118,7 +118,7 @@ def _external(row: ExternalRow, task: Any, split: str, kwargs: dict[str, Any], h
 
             if host.get("workers"):
                 raise ConfigError(f"workers={host['workers']}: {row.id} runs inside the program, without workers; leave it out")
-            made = jax_suites.make(row.suite, row.name, split=split, **kwargs)
+            made: Any = jax_suites.make(row.suite, row.name, split=split, **kwargs)
         else:
             pairs = {name: _hashable(value) for name, value in kwargs.items()}
             made = host_env.find(row.id, pairs, split=split, **host)

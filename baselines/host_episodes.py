@@ -80,6 +80,8 @@ class _Actor:
     def __init__(self, env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int):
         self.env, self.policy, self.width, self.num = env, policy, width, len(numbers)
         base = zlib.crc32(f"{env.split} actions {seed}".encode())
+        self._task: Any = np.zeros(width, np.int32)
+        self._valid: Any = np.ones(width, bool)
         if isinstance(policy, AgentPolicy):
             self.memory = policy.memory(width, env.num_agents)
             padded = np.resize(numbers, width).astype(np.int32)
@@ -99,8 +101,8 @@ class _Actor:
             observation=jax.tree.map(fill, arrays.observation),
             action_mask=None if arrays.action_mask is None else fill(arrays.action_mask),
             is_first=fill(arrays.is_first),
-            task=np.zeros(self.width, np.int32),
-            valid=np.ones(self.width, bool),
+            task=self._task,
+            valid=self._valid,
             alive=None if arrays.alive is None else fill(arrays.alive),
         )
         action, self.memory = _act(self.policy, self.keys, np.int32(step), inputs, self.memory)

@@ -272,7 +272,7 @@ class _Loop:
     def _done(self) -> bool:
         return self.update >= self.runner.total_updates or self.env_steps >= self.config.total_steps
 
-    def _train(self, state: Any, log: MetricsLog) -> Any:
+    def _train(self, state: Any, log: MetricsLog | SilentLog) -> Any:
         config, runner = self.config, self.runner
         assert self.progress is not None
         clock = _CompileClock()
@@ -386,7 +386,7 @@ class _Loop:
         shown = "" if not values else f"return {mean:.4g}" if name == "return" else f"success {100 * mean:.0f}%"
         self.progress.update(self.env_steps, rate, shown, int(rows[0]["device/memory_bytes"]), seeds=len(rows))
 
-    def _save(self, state: Any, log: MetricsLog, best: bool) -> None:
+    def _save(self, state: Any, log: MetricsLog | SilentLog, best: bool) -> None:
         assert self.progress is not None
         self.progress.state("saving")
         self.position = log.position()

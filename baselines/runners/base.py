@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,7 +15,6 @@ import numpy as np
 from agents.core.agent import Agent, Rollout, TrainState
 from baselines.evaluation import AgentPolicy, samples
 from baselines.runners.episodes import Episodes
-from envs.core.autoreset import Slots
 
 SEED_AXES = ("auto", "vmap", "loop")
 
@@ -26,14 +26,14 @@ class RunState:
 
     Attributes:
         train: parameters, optimizer, statistics.
-        slots: the environments, without pool and without what all slots share.
+        slots: the environments (`Slots`), without pool and without what all slots share; `()` where they live on the host.
         carry: the agent's memory.
         episodes: running and finished episodes, for metrics.
         key: key[], constant: the run's seed. updates: int32[], absolute. env_steps, decisions: uint32[2] as (high, low) words.
     """
 
     train: TrainState
-    slots: Slots
+    slots: Any
     carry: Any
     episodes: Episodes
     key: jax.Array
@@ -43,7 +43,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Runner:
+class Runner(ABC):
     """Base of the runners.
 
     Args:
@@ -89,7 +89,12 @@ class Runner:
     def steps_per_chunk(self) -> int:
         return self.steps_per_update * self.chunk_updates
 
-    # State: a subclass has `init() -> RunState`, `train_chunk(state) -> (state, metrics)` and `_init_program`
+    # State: a subclass has `init() -> RunState` and `train_chunk(state) -> (state, metrics)`
+
+    @property
+    @abstractmethod
+    def _init_program(self) -> Any:
+        """Seed keys `[S]` -> a new `RunState`, compiled."""
 
     def model(self, state: RunState) -> dict[str, Any]:
         """What a `model` checkpoint holds: nested dicts of arrays `[S, ...]`, on this process alone."""
@@ -129,11 +134,8 @@ class Runner:
         places = jax.tree.leaves(self._shardings) if self._shardings is not None else [None] * len(wanted)
         for (name, shape), place in zip(_named(shapes), places, strict=True):
             data = np.asarray(resume[name])
-            if place is None:
-                # A copy: the program that consumes the state must own its buffers.
-                array = jnp.array(data, copy=True)
-            else:
-                array = jax.make_array_from_callback(data.shape, place, lambda index, data=data: data[index])
+            # A copy: the program that consumes the state must own its buffers.
+            array = jnp.array(data, copy=True) if place is None else jax.make_array_from_callback(data.shape, place, data.__getitem__)
             leaves.append(jax.random.wrap_key_data(array, impl=jax.random.key_impl(self._seed_keys)) if _is_key(shape) else array)
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

@@ -119,17 +119,19 @@ class HostRunner(Runner):
     def _act_program(self) -> Any:
         """(train, key, updates, carry, inputs, step) of S seeds -> (action, carry, extras)."""
 
+        agent: Any = self.agent
+
         def act(train, key, updates, carry, inputs, step):
             k_act, _ = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 2), updates))
-            return self.agent.act(train, carry, inputs, jax.random.fold_in(k_act, step), True)
+            return agent.act(train, carry, inputs, jax.random.fold_in(k_act, step), True)
 
         one = len(self.seeds) == 1
 
         def run(train, key, updates, carry, inputs, step):
-            arguments = (train, key, updates, carry, inputs)
             if not one:
-                return jax.vmap(act, in_axes=(0, 0, 0, 0, 0, None))(*arguments, step)
-            return jax.tree.map(lambda x: x[None], act(*jax.tree.map(lambda x: x[0], arguments), step))
+                return jax.vmap(act, in_axes=(0, 0, 0, 0, 0, None))(train, key, updates, carry, inputs, step)
+            train, key, updates, carry, inputs = jax.tree.map(lambda x: x[0], (train, key, updates, carry, inputs))
+            return jax.tree.map(lambda x: x[None], act(train, key, updates, carry, inputs, step))
 
         return jax.jit(run)
 
@@ -182,6 +184,7 @@ class _Collector:
         except BaseException:
             self.close()
             raise
+        self._task: Any = np.zeros((seeds, num), np.int32)
         self.restarts = np.zeros(seeds)
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._several = (env.num_agents,) if env.num_agents > 1 else ()
@@ -248,7 +251,7 @@ class _Collector:
             observation=leaves[0] if codec.single else {leaf.name: x for leaf, x in zip(codec.leaves, leaves, strict=True)},
             action_mask=None if arrays[0].action_mask is None else stack([a.action_mask for a in arrays]),
             is_first=stack([a.is_first for a in arrays]),
-            task=np.zeros((self.shape[0], self.shape[2]), np.int32),
+            task=self._task,
             valid=stack([~a.waiting for a in arrays]),
             alive=None if arrays[0].alive is None else stack([a.alive for a in arrays]),
         )

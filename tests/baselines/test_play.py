@@ -3,8 +3,11 @@ import os
 import numpy as np
 import pytest
 
-from baselines import graph, play
+import baselines
+from baselines import cli, graph, play
 from baselines.config import AgentConfig, ConfigError, PlayConfig
+from baselines.evaluation import evaluate
+from baselines.policy import Trained
 from baselines.window import Window, WindowError, problem
 from envs import catalog
 from tests.toys import Chain, Corridor2, Multi
@@ -170,3 +173,22 @@ def test_graph_has_no_cycles_and_levels_follow_needs():
     assert level["log"] == 0 and level["log"] < level["planks"] < level["wooden_pickaxe"] < level["cobblestone"] < level["iron_ingot"]
     part = graph.narrow(needs, ["planks"])
     assert list(part) == ["log", "planks"]
+
+
+def test_play_alone_shows_the_agent_that_comes_with_the_package(tmp_path, monkeypatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["play", "task=cobblestone"]) == 0
+    assert (tmp_path / "obtain_ppo.mp4").stat().st_size > 1000
+    assert "no window can be opened" in capsys.readouterr().err
+
+
+def test_the_agent_that_comes_with_the_package_is_small_and_able():
+    folder = baselines.pretrained()
+    assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 200_000
+    trained = Trained(folder)
+    found = evaluate(trained.env, trained.policy(), episodes=4, tasks=["cobblestone"])
+    assert found.overall("success_at_end").value >= 0.75
+    with pytest.raises(ValueError, match="pretrained 'chess' does not exist; legal: obtain_ppo"):
+        baselines.pretrained("chess")
