@@ -187,7 +187,7 @@ class ActionCodec:
             return self._parts[0].decode_batch(np.asarray(actions))
         from gymnasium.vector.utils import concatenate, create_empty_array
 
-        out = create_empty_array(self.theirs, len(actions))
+        out: Any = create_empty_array(self.theirs, len(actions))
         return concatenate(self.theirs, [self.decode(action) for action in actions], out)
 
     @property

@@ -104,7 +104,7 @@ class WorkerBatch(HostBatch):
 
     def _wait(self, call: str, seconds: float, chosen: Sequence[int] | None = None) -> list[Any]:
         """Answers of the chosen workers. A silent or dead one ends the batch."""
-        waiting = {self._pipes[i]: i for i in (chosen if chosen is not None else range(len(self._pipes)))}
+        waiting: dict[Any, int] = {self._pipes[i]: i for i in (chosen if chosen is not None else range(len(self._pipes)))}
         answers: dict[int, Any] = {}
         deadline = time.monotonic() + seconds
         while waiting:
@@ -112,10 +112,11 @@ class WorkerBatch(HostBatch):
             if not ready:
                 slots = ", ".join(f"{self._rows[i].start}-{self._rows[i].stop - 1}" for i in waiting.values())
                 self._fail(f"env={self.name}: {call}() of slots {slots} did not return within time_limit={seconds:g} seconds")
+            pipe: Any
             for pipe in ready:
-                index = waiting.pop(pipe)  # type: ignore[arg-type]
+                index = waiting.pop(pipe)
                 try:
-                    ok, answer = pipe.recv()  # type: ignore[union-attr]
+                    ok, answer = pipe.recv()
                 except (EOFError, OSError):
                     self._fail(self._death(index, call))
                 if not ok:
