@@ -292,7 +292,7 @@ class _Page:
         entries = [entry for entry in published.load()["learning"] if entry.get("env") == self.row.id]
         if not entries:
             return "None yet.\n"
-        return published.tables({"learning": entries, "speed": []})["learning"] + "\n\nSuccess at the end of held-out episodes.\n"
+        return published.tables({"learning": entries, "speed": []})["learning"] + "\n\nHeld-out episodes: success at the end in percent, else the return.\n"
 
 
 def flat_index(env: Any, row: Row) -> dict[str, tuple[int, int]]:
