@@ -1,7 +1,8 @@
 """Two settings of an agent, several seeds each, compared on one page that opens without a network.
 
 Shows: training on an environment that somebody else wrote (`CartPole-v1` of Gymnasium, stepped from the host), runs that resume by the
-same command, and `taskloom report` with its figures read as JSON: interquartile mean, intervals, probability of improvement, time to a threshold.
+same command, and `taskloom report` with its figures as a dictionary: interquartile mean, intervals, probability of improvement, time to a
+threshold.
 
     python examples/compare_runs.py
     python examples/compare_runs.py --env Acrobot-v1 --steps 200000 --seeds 0 1 2

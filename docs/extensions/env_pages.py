@@ -292,7 +292,8 @@ class _Page:
         entries = [entry for entry in published.load()["learning"] if entry.get("env") == self.row.id]
         if not entries:
             return "None yet.\n"
-        return published.tables({"learning": entries, "speed": []})["learning"] + "\n\nHeld-out episodes: success at the end in percent, else the return.\n"
+        body = published.tables({"learning": entries, "speed": []})["learning"]
+        return f"{body}\n\nHeld-out episodes: success at the end in percent, else the return.\n"
 
 
 def flat_index(env: Any, row: Row) -> dict[str, tuple[int, int]]:
