@@ -9,22 +9,37 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from envs.core.autoreset import AXIS
 
 
-def spread(tree: Any) -> Any:
-    """Leading axes split over the devices, each of which then computes its share of what follows."""
+def summed_gradient(loss: Any, params: Any, rows: Any, axes: Any) -> tuple[Any, Any]:
+    """Gradient and metrics of `loss(params, rows) -> (value, metrics)`, each device on its share of the rows.
+
+    The loss is a sum over rows (divided by what does not depend on the share), and so are its metrics; what the devices found is added up
+    in one exchange. With one device, or rows that cannot be shared evenly, every device takes all of them.
+
+    Args:
+        rows: PyTree of arrays, whole on every device. axes: prefix PyTree of ints, the axis of the rows in each.
+    """
+    slope = jax.value_and_grad(loss, has_aux=True)
     number = _devices()
-    if number == 1:
-        return tree
+    sizes = {x.shape[axis] for axis, part in zip(axes, rows, strict=True) for x in jax.tree.leaves(part)}
+    if number == 1 or any(size % number for size in sizes):
+        (_, metrics), gradient = slope(params, rows)
+        return gradient, metrics
 
-    def one(x):
-        return jax.lax.with_sharding_constraint(x, PartitionSpec(AXIS)) if x.shape[0] % number == 0 else x
+    def share(params, rows):
+        (_, metrics), gradient = slope(params, rows)
+        flat, restore = jax.flatten_util.ravel_pytree((gradient, metrics))
+        return restore(jax.lax.psum(flat, AXIS))
 
-    return jax.tree.map(one, tree)
+    whole = PartitionSpec()
+    specs = tuple(PartitionSpec(*[None] * axis, AXIS) for axis in axes)
+    return jax.shard_map(share, in_specs=(whole, specs), out_specs=whole, check_vma=False)(params, rows)
 
 
 def everywhere(tree: Any, axes: int = 1) -> Any:

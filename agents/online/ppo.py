@@ -16,7 +16,7 @@ from flax import nnx
 from agents.core.advantages import gae
 from agents.core.agent import Rollout, TrainState
 from agents.core.normalisation import ObservationMoments, PopArt
-from agents.core.sharding import everywhere, spread
+from agents.core.sharding import everywhere, summed_gradient
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.encoders import observation_leaves
 from agents.networks.mlp import ACTIVATIONS
@@ -314,10 +314,16 @@ class PPO:
 
         def minibatch(state, index):
             params, optimizer = state
-            index = spread(index)
             part = jax.tree.map(lambda x: jnp.take(x, index, axis=axis, mode="clip"), data)
             memory = jax.tree.map(lambda x: x[index], carry)
-            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, train_state.graphdef, part, memory)
+            total = jnp.maximum(part.weight.sum(), 1.0)
+            if self.normalise_advantages:
+                part = replace(part, advantage=_standardised(part.advantage, part.weight, total))
+
+            def loss(params, rows):
+                return self.loss(params, train_state.graphdef, *rows, total)
+
+            grads, metrics = summed_gradient(loss, params, (part, memory), (axis, 0))
             metrics["grad/norm"] = optax.tree.norm(grads)
             updates, optimizer = self._optimizer.update(grads, optimizer, params)
             params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
@@ -332,24 +338,20 @@ class PPO:
         (params, optimizer), metrics = jax.lax.scan(epoch, state, jax.random.split(key, self.epochs))
         return train_state.replace(params=params, optimizer=optimizer), jax.tree.map(jnp.mean, metrics)
 
-    def loss(self, params: Any, graphdef: Any, data: Data, carry: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Clipped surrogate + value loss - entropy bonus, over a minibatch."""
+    def loss(self, params: Any, graphdef: Any, data: Data, carry: Any, total: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Clipped surrogate + value loss - entropy bonus over a minibatch, or one device's share of it: sums over rows, divided by the
+        weight `total` of the whole minibatch. Advantages are used as they are."""
         network = nnx.merge(graphdef, params)
         if self.recurrent == "none":
             features, _ = network.features(data.observation, carry, data.is_first, data.agent_type)
         else:
             features = network.sequence(data.observation, carry, data.is_first, data.agent_type)
             data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
-        weight = data.weight
-        total = jnp.maximum(weight.sum(), 1.0)
+        weight, advantage = data.weight, data.advantage
 
         def mean(x):
             return (weight * x).sum() / total
 
-        advantage = data.advantage
-        if self.normalise_advantages:
-            centred = advantage - mean(advantage)
-            advantage = centred / (jnp.sqrt(mean(centred**2)) + 1e-8)
         outputs = network.policy(features, data.task)
         log_prob, entropy = network.distribution.log_prob_and_entropy(outputs, data.action_mask, data.raw)
         log_ratio = jnp.where(weight > 0, log_prob - data.log_prob, 0.0)
@@ -411,6 +413,12 @@ class _Rows:
 
     def unflat(self, tree: Any) -> Any:
         return jax.tree.map(lambda x: x.reshape(*self.shape, *x.shape[1:]), tree)
+
+
+def _standardised(x: jax.Array, weight: jax.Array, total: jax.Array) -> jax.Array:
+    """Mean 0 and deviation 1 over rows that count by `weight`, whose sum is `total`."""
+    centred = x - (weight * x).sum() / total
+    return centred / (jnp.sqrt((weight * centred**2).sum() / total) + 1e-8)
 
 
 def _explained_variance(value: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
