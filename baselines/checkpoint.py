@@ -219,6 +219,8 @@ class CheckpointFolder:
             stored = {name: _stored(leaf) for name, leaf in leaves.items() if np.size(leaf)}
             if stored:
                 _orbax_save(temporary / "tree", stored)
+                # Holds a path of this machine, and is stale once the folder has its final name; nothing reads it.
+                (temporary / "tree" / "commit_success.txt").unlink(missing_ok=True)
             content["files"] = {}
             for path in _files(temporary):
                 content["files"][path.relative_to(temporary).as_posix()] = _digest(path)
