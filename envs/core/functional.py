@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core.specs import SPLITS, EnvSpec
+from envs.core.specs import SPLITS, EnvSpec, spec_of
 from envs.core.suites import TaskSuite
 
 State = TypeVar("State")
@@ -204,17 +204,7 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
     @property
     def spec(self) -> EnvSpec:
         """What agents get to know."""
-        return EnvSpec(
-            observation_space=self.observation_space,
-            observation_kinds=self.observation_kinds,
-            action_space=self.action_space,
-            num_agents=self.num_agents,
-            agent_types=self.agent_types,
-            num_tasks=len(self.suite),
-            horizon=int(self.suite.horizons.max()),
-            conditioning=self.conditioning,
-            skill_graph=self.skill_graph,
-        )
+        return spec_of(self)
 
 
 def split_key(key: jax.Array, split: str) -> jax.Array:

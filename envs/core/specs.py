@@ -77,6 +77,21 @@ class EnvSpec:
     skill_graph: Any = None
 
 
+def spec_of(env: Any) -> EnvSpec:
+    """The spec of an environment, from what it says of itself."""
+    return EnvSpec(
+        observation_space=env.observation_space,
+        observation_kinds=env.observation_kinds,
+        action_space=env.action_space,
+        num_agents=env.num_agents,
+        agent_types=env.agent_types,
+        num_tasks=len(env.suite),
+        horizon=int(env.suite.horizons.max()),
+        conditioning=env.conditioning,
+        skill_graph=env.skill_graph,
+    )
+
+
 def check_choice(field: str, value: str, legal: tuple[str, ...]) -> str:
     """Return `value` if legal, else raise ValueError that names the field and the legal values."""
     if value not in legal:

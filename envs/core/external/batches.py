@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
@@ -145,13 +144,13 @@ def alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class SingleBatch(HostBatch):
-    """N Gymnasium environments of one agent, one after another."""
+class _OneByOne(HostBatch):
+    """N environments, one after another."""
 
-    def __init__(self, name: str, arrays: Arrays, first: int, time_limit: float, make: Callable[[], gym.Env], actions: ActionCodec):
+    def __init__(self, name: str, arrays: Arrays, first: int, time_limit: float, make: Callable[[], Any], actions: ActionCodec):
         super().__init__(name, arrays, first, time_limit)
         self._actions = actions
-        self._envs: list[gym.Env] = []
+        self._envs: list[Any] = []
         with alarm(time_limit):
             for slot in range(self.num):
                 with self._guarded("make", slot):
@@ -164,6 +163,24 @@ class SingleBatch(HostBatch):
     def restart(self) -> None:
         for slot in np.flatnonzero(self.arrays.over):
             self._reset(int(slot), None)
+
+    @abstractmethod
+    def _reset(self, slot: int, seed: int | None) -> None:
+        """Start an episode of one slot."""
+
+    def render(self, slot: int = 0) -> np.ndarray:
+        with self._guarded("render", slot), alarm(self.time_limit):
+            return as_picture(self._envs[slot].render(), self.name)
+
+    def close(self) -> None:
+        for env in self._envs:
+            with contextlib.suppress(Exception):  # whatever it does on its way out, nothing depends on it any more
+                env.close()
+        self._envs = []
+
+
+class SingleBatch(_OneByOne):
+    """N Gymnasium environments of one agent, one after another."""
 
     def _reset(self, slot: int, seed: int | None) -> None:
         arrays = self.arrays
@@ -206,16 +223,6 @@ class SingleBatch(HostBatch):
         if "action_mask" not in info:
             raise SpaceViolation("info holds no action_mask, though the first reset of this environment did")
         self.arrays.action_mask[slot] = self._actions.mask(info["action_mask"])
-
-    def render(self, slot: int = 0) -> np.ndarray:
-        with self._guarded("render", slot), alarm(self.time_limit):
-            return as_picture(self._envs[slot].render(), self.name)
-
-    def close(self) -> None:
-        for env in self._envs:
-            with contextlib.suppress(Exception):  # whatever it does on its way out, nothing depends on it any more
-                env.close()
-        self._envs = []
 
 
 class VectorBatch(HostBatch):
@@ -306,26 +313,12 @@ class VectorBatch(HostBatch):
             self._env.close()
 
 
-class ParallelBatch(HostBatch):
+class ParallelBatch(_OneByOne):
     """N PettingZoo parallel environments, one after another. Agents are rows in the order of `possible_agents`."""
 
-    def __init__(self, name: str, arrays: Arrays, first: int, time_limit: float, make: Callable[[], Any], actions: ActionCodec):
-        super().__init__(name, arrays, first, time_limit)
-        self._actions = actions
-        self._envs: list[Any] = []
-        with alarm(time_limit):
-            for slot in range(self.num):
-                with self._guarded("make", slot):
-                    self._envs.append(make())
+    def __init__(self, *args: Any):
+        super().__init__(*args)
         self._row = [{agent: row for row, agent in enumerate(env.possible_agents)} for env in self._envs]
-
-    def start(self, seeds: Sequence[int]) -> None:
-        for slot, seed in enumerate(seeds):
-            self._reset(slot, int(seed))
-
-    def restart(self) -> None:
-        for slot in np.flatnonzero(self.arrays.over):
-            self._reset(int(slot), None)
 
     def _reset(self, slot: int, seed: int | None) -> None:
         arrays = self.arrays
@@ -378,16 +371,6 @@ class ParallelBatch(HostBatch):
             else:
                 raise SpaceViolation(f"agent {agent} has no action_mask, though the first reset of this environment gave one")
             arrays.action_mask[slot, row[agent]] = self._actions.mask(mask)
-
-    def render(self, slot: int = 0) -> np.ndarray:
-        with self._guarded("render", slot), alarm(self.time_limit):
-            return as_picture(self._envs[slot].render(), self.name)
-
-    def close(self) -> None:
-        for env in self._envs:
-            with contextlib.suppress(Exception):
-                env.close()
-        self._envs = []
 
 
 def _success(info: Mapping[str, Any]) -> float:

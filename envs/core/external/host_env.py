@@ -29,7 +29,7 @@ from envs.core.external.batches import (
     alarm,
 )
 from envs.core.external.spaces import ActionCodec, ObservationCodec, UnsupportedSpace
-from envs.core.specs import EnvSpec
+from envs.core.specs import EnvSpec, spec_of
 from envs.core.suites import TaskSuite
 
 GYMNASIUM, PETTINGZOO = "gymnasium", "pettingzoo"
@@ -117,17 +117,7 @@ class HostEnv:
 
     @property
     def spec(self) -> EnvSpec:
-        return EnvSpec(
-            observation_space=self.observation_space,
-            observation_kinds=self.observation_kinds,
-            action_space=self.action_space,
-            num_agents=self.num_agents,
-            agent_types=self.agent_types,
-            num_tasks=1,
-            horizon=self._probe.horizon,
-            conditioning=self.conditioning,
-            skill_graph=None,
-        )
+        return spec_of(self)
 
     def shared_params(self) -> Any:
         return ()
