@@ -79,6 +79,9 @@ def test_the_hash_covers_what_makes_a_run_and_nothing_else():
     base = convert(TrainConfig, BASE)
     changed = {
         **dict.fromkeys(("total_steps", "episodes", "eval_every", "eval_episodes", "checkpoint_every", "keep_models", "devices"), 7),
+        **dict.fromkeys(("processes", "process", "workers"), 2),
+        "coordinator": "auto",
+        "time_limit": 7.0,
         "json": True,
         **dict.fromkeys(("tensorboard", "video", "report"), False),
         "run_dir": "x",
