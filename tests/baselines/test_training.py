@@ -289,7 +289,7 @@ def test_evaluate_references(minepkg, capsys):
         (["evaluate"], "evaluate needs run_dir=, or env= and agent="),
         (["evaluate", "env=minepkg:Mine/Walk-v0", "agent=planer"], "agent=planer is no reference of this environment; legal: random"),
         (["evaluate", "env=minepkg:Mine/Walk-v0", "agent=random", "checkpoint=best"], "checkpoint= belongs to run_dir="),
-        (["evaluate", "env=minepkg:Mine/Wok-v0", "agent=random"], "env=minepkg:Mine/Wok-v0: .*nearest: Mine/Walk-v0"),
+        (["evaluate", "env=minepkg:Mine/Wok-v0", "agent=random"], "env=minepkg:Mine/Wok-v0 is in no registry; nearest: Mine/Walk-v0"),
         (["evaluate", "run_dir=nowhere"], "run_dir=nowhere is not a run folder"),
         (["evaluate", "run_dir=RUN", "agent=random"], "exclude each other"),
         (["evaluate", "run_dir=RUN", "task=left"], "task='left' is not in this suite"),
