@@ -10,6 +10,7 @@ import importlib
 import importlib.resources
 import itertools
 import re
+import traceback
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,10 @@ def import_module_of(key: str, text: str) -> None:
         raise ConfigError(f"{key}={text}: module {module!r} cannot be imported ({error})") from error
     except (ValueError, TypeError) as error:  # empty or relative names
         raise ConfigError(f"{key}={text}: {module!r} is not the name of a module") from error
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}:{last.lineno}"
+        raise ConfigError(f"{key}={text}: module {module!r} raised {type(error).__name__}: {error} ({where})") from error
 
 
 def _suites() -> tuple[str, ...]:

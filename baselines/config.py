@@ -83,7 +83,7 @@ class TrainConfig:
     size: str = key("size preset of the agent's networks", "default", example="debug")
     seeds: tuple[int, ...] = key("one independent run per seed, trained together", (0,), example="[0,1,2]", least=0)
     num_envs: int = key("slots per seed", 256, least=1)
-    total_steps: int = key("budget in env steps, per seed", 1_000_000, least=1)
+    total_steps: int = key("budget in env steps, per seed; rounded up to whole chunks", 1_000_000, least=1)
     chunk_updates: int | None = key("updates per compiled chunk; null: about 65,536 env steps", None, least=1)
     pool_entries: int | None = key("fresh episodes kept ready per chunk, 0: none; null: what the environment asks for", None, least=0)
     pool_reuse: int = key("how often one of them is handed out at most", 4, least=1)
@@ -104,7 +104,7 @@ class TrainConfig:
     video: bool = key("record video.mp4 at the end", True)
     report: bool = key("draw curves.png and report.html at the end", True)
     debug: bool = key("trace NaNs and check values inside the program; slow", False)
-    run_dir: str | None = key("run folder to write or resume; null: runs/<experiment or env_agent>-<hash>")
+    run_dir: str | None = key("run folder to write or resume; null: `runs/<experiment or env_agent>-<hash>`")
     json: bool = key("print the result as JSON (--json)", False)
 
 

@@ -29,6 +29,7 @@ AUTO = "auto"
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 HEARTBEAT_SECONDS = 10  # a peer that is silent for so long counts as dead
 JOIN_SECONDS = 120
+LEAVE_SECONDS = 2.0
 # What errors of collective operations say when the other side is gone.
 SIGNS = (
     "Gloo",
@@ -57,6 +58,8 @@ def check(config: TrainConfig) -> None:
     """Raise ConfigError for keys that do not go together."""
     if config.coordinator == AUTO:
         return
+    if config.process is not None and config.coordinator is None and config.processes == 1:
+        raise ConfigError(f"process={config.process} belongs to processes= and coordinator=; without them leave it out")
     if config.process is not None and not 0 <= config.process < config.processes:
         raise ConfigError(f"process={config.process} must lie between 0 and {config.processes - 1} (processes={config.processes})")
     if config.process is not None and config.coordinator is None and config.processes > 1:
@@ -72,12 +75,12 @@ def check(config: TrainConfig) -> None:
 @contextlib.contextmanager
 def joined(config: TrainConfig) -> Any:
     """Be one of the processes while the body runs. Raises TrainingError where the others cannot be reached."""
+    check(config)
     if not wanted(config):
         yield
         return
     import jax
 
-    check(config)
     # JAX's own answer to SIGTERM would end the process before the run is saved.
     jax.config.update("jax_enable_preemption_service", False)
     # Else the runtime aborts every process as soon as one is gone, before it could say so.
@@ -95,13 +98,13 @@ def joined(config: TrainConfig) -> Any:
             _check_reachable(str(config.coordinator), host.strip("[]"), int(port))
     # Waiting for the slowest at the end: process 0 evaluates and draws.
     keys["shutdown_timeout_seconds"] = 3600
-    # Its warnings are about our own choice above.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         jax.distributed.initialize(**keys)
         with _nothing_on_stdout():
             meet("all are here")
     except (RuntimeError, ValueError) as error:
+        if config.coordinator == AUTO and "should be defined" in str(error):
+            raise ConfigError("coordinator=auto: no scheduler that JAX knows; give coordinator=host:port processes= process=") from error
         raise TrainingError(f"coordinator={config.coordinator}: the {config.processes} processes did not meet ({_short(error)})") from error
     try:
         yield
@@ -130,6 +133,9 @@ def _nothing_on_stdout() -> Iterator[None]:
 def _leave() -> None:
     import jax
 
+    if jax.process_index() == 0:
+        # The others' runtime aborts when process 0 is gone before them.
+        time.sleep(LEAVE_SECONDS)
     with contextlib.suppress(RuntimeError):
         jax.distributed.shutdown()
 
@@ -281,7 +287,8 @@ def _environment() -> dict[str, str]:
     """What the processes need to import this package from where this one has it."""
     here = str(Path(__file__).resolve().parent.parent)
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    # The runtime warns of a choice that is ours (`jax_enable_recoverability`).
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def free_port() -> int:

@@ -65,14 +65,16 @@ def main(config: TrainConfig) -> int:
     """The body of the verb `train`. Returns the exit code."""
     from baselines.cli import print_json
 
+    # The process that writes shows the result; of a finished run nobody else does.
+    shown = distributed.launches(config) and finished(_folder(config), config) is None
     try:
         done = run(config)
     except Interrupted as stop:
         return 128 + stop.number
     except distributed.PeerLost as error:
         distributed.leave_at_once(str(error))
-    if distributed.launches(config) or not distributed.writes():
-        return 0  # the process that writes has shown the result
+    if shown or not distributed.writes():
+        return 0
     if config.json:
         print_json({"run_dir": str(done.run_dir), "update": done.update, "env_steps": done.env_steps, **done.evaluation})
     else:
@@ -90,24 +92,36 @@ def run(config: TrainConfig) -> Run:
         return _run_here(config)
 
 
+def _folder(config: TrainConfig) -> Path:
+    return Path(config.run_dir or default_run_dir(config, config.experiment))
+
+
 def _run_by_others(config: TrainConfig) -> Run:
     """Start the processes that do it."""
     # A mistake is answered once, here.
-    run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
+    run_dir = _folder(config)
     check_folder(run_dir, config)
-    build.make_env(str(config.env), config.task, config.split, config.env_kwargs)
+    done = finished(run_dir, config)
+    if done is not None:
+        return done
+    if isinstance(build.make_env(str(config.env), config.task, config.split, config.env_kwargs), HostEnv):
+        raise ConfigError(f"processes={config.processes}: {config.env} is stepped from the host, which one process does; workers= helps it")
     build.make_agent(config.agent)
+    if config.num_envs % config.processes:
+        raise ConfigError(f"num_envs={config.num_envs} must be a multiple of processes={config.processes}")
     code = distributed.launch(config)
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         raise Interrupted(code - 128)
     done = finished(run_dir, config)
     if code or done is None:
-        raise TrainingError(f"run_dir={run_dir}: a process ended with exit code {code}; the same command goes on from the last checkpoint")
+        resumable = (run_dir / "checkpoints" / "resume").exists()
+        advice = "; the same command goes on from the last checkpoint" if resumable else ""
+        raise TrainingError(f"run_dir={run_dir}: a process ended with exit code {code}{advice}")
     return done
 
 
 def _run_here(config: TrainConfig) -> Run:
-    run_dir = Path(config.run_dir or default_run_dir(config, config.experiment))
+    run_dir = _folder(config)
     check_folder(run_dir, config)
     done = finished(run_dir, config)
     if done is not None:

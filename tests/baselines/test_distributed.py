@@ -112,6 +112,7 @@ def test_keys_that_do_not_go_together():
 
     for values, message in [
         ({"processes": 2, "process": 2, "coordinator": "a:1"}, "process=2 must lie between 0 and 1"),
+        ({"process": 5}, "process=5 belongs to processes= and coordinator="),
         ({"processes": 2, "process": 0}, "coordinator= is needed with process=0"),
         ({"processes": 2, "coordinator": "'nowhere'"}, "coordinator=nowhere is not understood: expected host:port"),
         ({"processes": 2, "coordinator": "'a:99999'"}, "expected host:port"),
@@ -140,3 +141,21 @@ def test_the_words_of_a_config_compose_to_it():
     config = compose("train", ["experiment=obtain_ppo", "seeds=[3,4]", "processes=2", "run_dir='a b'", "env_kwargs.horizon=300"])
     again = compose("train", distributed.words_of(config))
     assert again == config and config_hash(again) == config_hash(config)
+
+
+def test_a_finished_run_is_shown_without_starting_anything(finished, capsys):
+    folder, *_ = finished
+    assert cli.main(["train", *WORDS, f"run_dir={folder}", "processes=2", "total_steps=500", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["env_steps"] >= 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["env=CartPole-v1", "agent=ppo", "num_envs=8"], "processes=2: CartPole-v1 is stepped from the host"),
+        (["env=Toy/Chain-v0", "agent=ppo", "num_envs=7"], "num_envs=7 must be a multiple of processes=2"),
+    ],
+)
+def test_what_cannot_work_is_said_once_before_anything_starts(words, message, tmp_path, capsys):
+    assert cli.main(["train", *words, "processes=2", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()

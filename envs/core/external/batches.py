@@ -11,8 +11,10 @@ import contextlib
 import math
 import signal
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,7 +123,15 @@ class HostBatch(ABC):
         except SpaceViolation as error:
             raise HostEnvError(f"{where} gave a value outside its space: {error}") from error
         except Exception as error:
-            raise HostEnvError(f"{where} raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+            raise HostEnvError(f"{where} raised {raised(error)}") from error
+
+
+def raised(error: BaseException) -> str:
+    """What an environment raised, and where in its code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    place = f" ({Path(last.filename).name}:{last.lineno} in {last.name})" if last is not None and last.filename != __file__ else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
 
 
 @contextlib.contextmanager
@@ -342,7 +352,9 @@ class ParallelBatch(_OneByOne):
                 arrays.reward[slot], arrays.terminated[slot], arrays.truncated[slot] = 0, False, False
                 for agent in acts:
                     at = (slot, row[agent])
-                    arrays.reward[at] = rewards.get(agent, 0.0)
+                    if agent not in rewards:
+                        raise SpaceViolation(f"rewards hold none of agent {agent}, which acted")
+                    arrays.reward[at] = rewards[agent]
                     ended = bool(terminations.get(agent, False))
                     arrays.terminated[at], arrays.truncated[at] = ended, bool(truncations.get(agent, False)) and not ended
                 self._see(slot, observations, infos)

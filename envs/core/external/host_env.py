@@ -8,8 +8,10 @@ It offers what a `FunctionalEnv` says about itself (spec, suite, split, referenc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import importlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from envs.core.external.batches import (
     SingleBatch,
     VectorBatch,
     alarm,
+    raised,
 )
 from envs.core.external.spaces import ActionCodec, ObservationCodec, UnsupportedSpace
 from envs.core.specs import EnvSpec, spec_of
@@ -61,6 +64,10 @@ class HostEnv:
 
     conditioning = "one_hot"
     skill_graph = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was found out about it stays here: codecs hold functions that do not travel to another process.
+        return HostEnv, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
 
     # What it says of itself
 
@@ -155,6 +162,9 @@ class HostEnv:
 
     def film(self) -> HostBatch:
         """One slot that draws pictures. Raises ValueError where the environment has none."""
+        if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+            # Many environments draw with pygame, which complains of a missing display even where it needs none.
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         mode = self._probe.picture_mode
         if mode is None:
             raise ValueError(f"env={self.id} draws no pictures: rgb_array is not among its render modes")
@@ -254,7 +264,7 @@ def _failing(env: HostEnv, call: str) -> Any:
         raise HostEnvError(f"env={env.id}: {call}() {error}") from error
     except Exception as error:
         given = "".join(f" env_kwargs.{name}={value}" for name, value in env.arguments)
-        raise HostEnvError(f"env={env.id}{given}: {call}() raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise HostEnvError(f"env={env.id}{given}: {call}() raised {raised(error)}") from error
 
 
 def _space_of(env: HostEnv, made: Any, what: str) -> gym.Space:

@@ -204,6 +204,9 @@ class ActionCodec:
             raise SpaceViolation(f"action_mask={_short(mask)} is not understood: {error}") from error
         if flat.shape != (self.mask_size,):
             raise SpaceViolation(f"action_mask has {flat.size} entries, {self.theirs} has {self.mask_size}")
+        sizes = [self.mask_size] if isinstance(self.space, spaces.Discrete) else self.space.nvec.tolist()  # type: ignore[attr-defined]
+        if not np.add.reduceat(flat, np.cumsum([0, *sizes[:-1]])).all():
+            raise SpaceViolation(f"action_mask={_short(mask)} forbids every action")
         return flat
 
 

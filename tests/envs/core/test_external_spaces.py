@@ -180,6 +180,8 @@ def test_masks():
     assert two.mask((np.asarray([1, 0]), np.asarray([0, 1, 1]))).tolist() == [True, False, False, True, True]
     with pytest.raises(SpaceViolation, match="4 entries, .* has 5"):
         two.mask(np.ones(4))
+    with pytest.raises(SpaceViolation, match="forbids every action"):
+        two.mask((np.asarray([1, 0]), np.zeros(3)))
 
 
 def test_an_encoder_reads_every_kind():
