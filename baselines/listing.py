@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +163,25 @@ def _runs(config: ListConfig) -> tuple[Sequence[str], Rows]:
             continue
         last = last_row(path.parent / "metrics.jsonl")
         status = "done" if (path.parent / "DONE").exists() else "interrupted or running" if last else "started"
-        success = last.get("eval/test/success_at_end", last.get("train/success_at_end"))
+        score, metric = _score(path.parent, last)
         rows.append(
             {"run_dir": str(path.parent), "env": stored.env, "agent": stored.agent.name, "seeds": list(stored.seeds)}
-            | {"env_steps": last.get("env_steps"), "success_at_end": success, "status": status}
+            | {"env_steps": last.get("env_steps"), "score": score, "metric": metric, "status": status}
         )
-    return ("run_dir", "env", "agent", "seeds", "env_steps", "success_at_end", "status"), rows
+    return ("run_dir", "env", "agent", "seeds", "env_steps", "score", "metric", "status"), rows
+
+
+def _score(run_dir: Path, last: Mapping[str, Any]) -> tuple[float | None, str]:
+    """How good a run is, and what that figure is: of its final evaluation, else of the last episodes of training."""
+    try:
+        update = json.loads((run_dir / "DONE").read_text())["update"]
+        final = json.loads((run_dir / "evaluations" / f"{update}-test.json").read_text())
+        name = final["score"]
+        values = [evaluation["overall"]["score"]["mean"] for evaluation in final["seeds"].values()]
+        return sum(values) / len(values), f"{name}, held out"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        value = last.get("train/success_at_end")
+        return (value, "success_at_end, training") if value else (last.get("train/return"), "return, training")
 
 
 def last_row(path: Path, window: int = 1 << 18) -> dict[str, Any]:

@@ -166,3 +166,10 @@ def test_rollouts_hold_what_happened():
     # What follows an end is the next episode's first observation; what follows anything else is its successor.
     assert np.array_equal(seen[1:][~over[:-1]], after[:-1][~over[:-1]]) and (seen[1:][over[:-1]][:, 0] == 0).all()
     runner.close()
+
+
+def test_runs_are_listed_with_what_their_figure_is(trained, capsys):
+    folder, _ = trained
+    assert run("list", "runs", f"run_dir={folder.parent}", "--json") == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["run_dir"] == str(folder))
+    assert row["metric"] == "return, held out" and row["score"] > 4 and row["status"] == "done"
