@@ -81,6 +81,7 @@ def run(env, episodes, steps, seed=0):
     return dict(zip(env.suite.names, np.asarray(carry[2]).reshape(-1, episodes).mean(1), strict=True))
 
 
+@pytest.mark.slow  # the planner is also judged by the rewards of test_obtain
 def test_controller_climbs_the_iron_line():
     env = Obtain(task=("torch", "iron_ingot", "iron_pickaxe", "stone_slab"), split="test")
     success = run(env, 6, 400)
