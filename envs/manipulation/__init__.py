@@ -1,0 +1,1 @@
+"""Multi-task manipulation: one arm, one scene family, tasks as rows, two physics back ends."""

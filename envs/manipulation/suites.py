@@ -1,0 +1,70 @@
+"""Suites: which tasks an id holds, their rows and models, instructions as tokens. Everything is made once and on first use."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import numpy as np
+
+from envs.core.suites import TaskSuite
+from envs.manipulation.physics import Models
+from envs.manipulation.task import Task, rows_of
+from envs.manipulation.tasks import blocks, mechanisms, presses, tools
+
+WORDS_AT_MOST = 16
+
+
+@functools.cache
+def all_tasks() -> tuple[Task, ...]:
+    return tuple(task for module in (blocks, mechanisms, presses, tools) for task in module.TASKS)
+
+
+@functools.cache
+def models() -> Models:
+    """Models of all tasks: every id of the family steps through the same ones."""
+    return Models(tuple(task.scene for task in all_tasks()))
+
+
+@functools.cache
+def everything() -> TaskSuite:
+    tasks = all_tasks()
+    return TaskSuite(tuple(task.name for task in tasks), rows_of(tasks))
+
+
+def task_named(name: str) -> Task:
+    return all_tasks()[everything().index(name)]
+
+
+@functools.cache
+def suite(name: str) -> TaskSuite:
+    return everything()
+
+
+# Instructions.
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
+
+
+@functools.cache
+def vocabulary() -> dict[str, int]:
+    """Word -> token id, from 1; 0 is padding. Over all tasks, so that every id has the same one."""
+    known = sorted({word for task in all_tasks() for text in task.text for word in words(text)})
+    return {"": 0} | {word: i + 1 for i, word in enumerate(known)}
+
+
+@functools.cache
+def phrases(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens int32[T, P, L] of the instructions of these tasks, and int32[T, 2] how many of them split train and split test have."""
+    texts = [task_named(name).text for name in names]
+    most = max(len(task.text) for task in all_tasks())
+    tokens, count = np.zeros((len(names), most, WORDS_AT_MOST), np.int32), np.zeros((len(names), 2), np.int32)
+    for t, several in enumerate(texts):
+        for p, text in enumerate(several):
+            ids = [vocabulary()[word] for word in words(text)]
+            tokens[t, p, : len(ids)] = ids
+        held_out = max(1, len(several) // 3)
+        count[t] = len(several) - held_out, held_out
+    return tokens, count

@@ -1,0 +1,7 @@
+"""tools"""
+
+from __future__ import annotations
+
+from envs.manipulation.task import Task
+
+TASKS: tuple[Task, ...] = ()
