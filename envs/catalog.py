@@ -256,9 +256,37 @@ def register_builtin() -> None:
         config="couriers_ppo",
         multi_agent=True,
     )
-    for family in ("SkillGraph", "Allocation"):
+    _register_manipulation()
+    for family in ("Manipulation", "SkillGraph", "Allocation"):
         register_collection(
             f"{family}/All-v0",
             [row.id for row in rows("env") if row.family == family],
             description=f"Every environment of the {family} family.",
+        )
+
+
+def _register_manipulation() -> None:
+    from envs.manipulation.names import SUITES, TASKS, camel
+
+    entry = "envs.manipulation.env:Manipulation"
+    for suite, (train, test) in SUITES.items():
+        number = len(train) if suite != "MT1" else 1
+        kind = "tasks" if train == test else f"tasks to learn from and {len(test)} others to adapt to"
+        what = "One manipulation task, any of 50" if suite == "MT1" else f"{number} manipulation {kind}"
+        more = {} if train == test else {"conditioning": "hidden"}
+        register(
+            f"Manipulation/{suite}-v0",
+            entry,
+            description=f"{what}, by an arm with a two-finger gripper in MuJoCo.",
+            config="mt10_ppo" if suite == "MT10" else None,
+            suite_name=suite,
+            **more,
+        )
+    for task in TASKS:
+        register(
+            f"Manipulation/{camel(task)}-v0",
+            entry,
+            description=f"The manipulation task {task.replace('_', ' ')}.",
+            suite_name="MT1",
+            task=task,
         )

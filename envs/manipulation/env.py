@@ -14,8 +14,9 @@ import numpy as np
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
 from envs.core.specs import SPLITS, Ids, Tokens, Vector, check_choice
 from envs.core.suites import TaskSuite
-from envs.manipulation import arm, randomisation
+from envs.manipulation import arm, mjx_physics, randomisation
 from envs.manipulation.frames import FRAMES, Frames, frames_of, rotate, yaw_quat
+from envs.manipulation.names import SUITES
 from envs.manipulation.physics import BACK_ENDS, Physics, advance
 from envs.manipulation.randomisation import Ranges, Traits
 from envs.manipulation.scene import A, B, FINGERS, HINGE, HINGE_V, NQ, NV, SLIDE, SLIDE_V
@@ -104,8 +105,16 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             raise ValueError(f"difficulty={self.difficulty!r}: a number from 0 (no randomisation) to 2 is needed")
         if self.horizon is not None and self.horizon < 1:
             raise ValueError(f"horizon={self.horizon}: must be a positive number of env steps")
+        check_choice("suite_name", self.suite_name, tuple(SUITES))
         if isinstance(self.task, list):
             object.__setattr__(self, "task", tuple(self.task))
+        if self.suite_name == "MT1":
+            if self.task is None:
+                object.__setattr__(self, "task", "reach")
+            if not isinstance(self.task, str):
+                raise ValueError(f"task={self.task!r}: MT1 holds one task; name it, or use MT50 for several")
+        if self.physics != "mujoco":
+            mjx_physics.check(self.physics)
 
     # Tasks.
 

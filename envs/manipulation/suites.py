@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from envs.core.suites import TaskSuite
+from envs.manipulation.names import SUITES, TASKS
 from envs.manipulation.physics import Models
 from envs.manipulation.task import Task, rows_of
 from envs.manipulation.tasks import blocks, mechanisms, presses, tools
@@ -17,7 +18,9 @@ WORDS_AT_MOST = 16
 
 @functools.cache
 def all_tasks() -> tuple[Task, ...]:
-    return tuple(task for module in (blocks, mechanisms, presses, tools) for task in module.TASKS)
+    """Every task, in the order of `names.TASKS`: a task's place is the number of its model."""
+    found = {task.name: task for module in (blocks, mechanisms, presses, tools) for task in module.TASKS}
+    return tuple(found[name] for name in TASKS if name in found)
 
 
 @functools.cache
@@ -28,17 +31,23 @@ def models() -> Models:
 
 @functools.cache
 def everything() -> TaskSuite:
-    tasks = all_tasks()
-    return TaskSuite(tuple(task.name for task in tasks), rows_of(tasks))
+    return TaskSuite(tuple(t.name for t in all_tasks()), rows_of(all_tasks()))
 
 
 def task_named(name: str) -> Task:
+    """A task by its name."""
     return all_tasks()[everything().index(name)]
 
 
 @functools.cache
 def suite(name: str) -> TaskSuite:
-    return everything()
+    """The tasks of a suite, those of split train first; a task that is in both splits stands once."""
+    train, test = SUITES[name]
+    members = (*train, *(task for task in test if task not in train))
+    members = tuple(m for m in members if m in everything().names); train = [t for t in train if t in members]; test = [t for t in test if t in members]
+    chosen = everything().narrow(members)
+    splits = {split: np.asarray([members.index(task) for task in tasks], np.int32) for split, tasks in (("train", train), ("test", test))}
+    return TaskSuite(members, chosen.rows, splits)
 
 
 # Instructions.
