@@ -28,6 +28,7 @@ FINGER_OPEN = 0.04  # m that each finger opens
 # Hand pointing down, fingers opening along y, 0.2 m above the middle of the workspace.
 REST = np.array([0.0, 0.0458, 0.0, -2.3764, 0.0, 2.4222, 0.7854])
 POSTURE_GAIN = 0.05  # share of the way to the rest posture per step, inside the null space
+DOWN = np.diag([1.0, -1.0, -1.0])  # the hand's axes (rows) when it points down
 DAMPING = 1e-3  # of the least-squares inverse, m
 
 
@@ -74,32 +75,22 @@ def follow(q: jax.Array, target: jax.Array) -> jax.Array:
     """
     joints, x, y, z, origin = _chain(q)
     # Small-angle error of the rotation: half the sum of the cross products of the axes with where they should point.
-    wanted = (jnp.array([1.0, 0, 0]), jnp.array([0, -1.0, 0]), jnp.array([0, 0, -1.0]))
-    turn = 0.5 * sum(jnp.cross(now, goal) for now, goal in zip((x, y, z), wanted, strict=True))
+    turn = 0.5 * jnp.cross(jnp.stack([x, y, z]), jnp.asarray(DOWN, q.dtype)).sum(0)
     error = jnp.concatenate([target - origin, turn])
-    columns = [jnp.concatenate([jnp.cross(axis, origin - place), axis]) for place, axis in joints]
+    places, axes = (jnp.stack(part) for part in zip(*joints, strict=True))
+    jacobian = jnp.concatenate([jnp.cross(axes, origin - places), axes], axis=1).T
     posture = POSTURE_GAIN * (jnp.asarray(REST, q.dtype) - q)
-    remaining = error - sum(posture[i] * columns[i] for i in range(JOINTS))
-    gram = [[sum(c[i] * c[j] for c in columns) + (DAMPING if i == j else 0.0) for j in range(i + 1)] for i in range(6)]
-    force = _solve(gram, [remaining[i] for i in range(6)])
-    change = jnp.stack([sum(force[i] * column[i] for i in range(6)) for column in columns])
+    # Written as products and sums, not as matrix products: these fuse over a batch.
+    remaining = error - (jacobian * posture).sum(1)
+    gram = (jacobian[:, None] * jacobian[None]).sum(-1) + DAMPING * jnp.eye(6, dtype=q.dtype)
+    change = (jacobian * _solve(gram, remaining)[:, None]).sum(0)
     return jnp.clip(q + posture + change, LOWER.astype(np.float32), UPPER.astype(np.float32))
 
 
-def _solve(lower: list[list[jax.Array]], right: list[jax.Array]) -> list[jax.Array]:
-    """Solution of a symmetric positive definite system given by its lower triangle (LDL^T, written out so that a batch fuses)."""
-    n = len(right)
-    factor: list[list[jax.Array]] = [[None] * n for _ in range(n)]  # type: ignore[list-item]
-    diagonal: list[jax.Array] = []
-    for i in range(n):
-        for j in range(i):
-            value = lower[i][j] - sum(factor[i][k] * factor[j][k] * diagonal[k] for k in range(j))
-            factor[i][j] = value / diagonal[j]
-        diagonal.append(lower[i][i] - sum(factor[i][k] ** 2 * diagonal[k] for k in range(i)))
-    solution = list(right)
-    for i in range(n):
-        solution[i] = solution[i] - sum(factor[i][k] * solution[k] for k in range(i))
-    solution = [value / d for value, d in zip(solution, diagonal, strict=True)]
-    for i in reversed(range(n)):
-        solution[i] = solution[i] - sum(factor[k][i] * solution[k] for k in range(i + 1, n))
-    return solution
+def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solution of a symmetric positive definite system `[n, n]`, `[n]`: Gauss-Jordan elimination, which needs no pivots there."""
+    rows = jnp.concatenate([matrix, right[:, None]], axis=1)
+    for i in range(right.shape[0]):
+        pivot = rows[i] / rows[i, i]
+        rows = (rows - rows[:, i, None] * pivot).at[i].set(pivot)
+    return rows[:, -1]

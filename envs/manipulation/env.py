@@ -24,6 +24,7 @@ from envs.manipulation.task import TERMS, TaskRow
 
 STEP = 0.015  # m that an action of 1 moves the commanded tool position: 0.75 m/s
 JOINT_STEP = 0.06  # rad, control="joint"
+GRAIN = 2.0**-13  # rad of commanded angles, about 0.1 mm at the tool
 LEASH = 0.06  # m that the commanded position may be from the tool, per axis
 LOW, HIGH = np.array([-0.17, -0.30, 0.012], np.float32), np.array([0.17, 0.30, 0.40], np.float32)  # of the commanded tool position
 HELD_OUT = (2, 5, 8)  # of ten bands of every random coordinate: these are split test's, the others split train's
@@ -263,6 +264,9 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             joints = state.joints + JOINT_STEP * action[:7]
             joints = jnp.clip(jnp.clip(joints, arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)), now.qpos[:7] - 0.2, now.qpos[:7] + 0.2)
             target = tool
+        # Commands are whole multiples of a small angle: kinematics that differ in their last bits (another machine, no jit) then give the
+        # same motion, bit by bit, almost always.
+        joints = jnp.round(joints / GRAIN) * GRAIN
         fingers = jnp.full(2, 0.01 - 0.03 * action[-1])
         command = jnp.concatenate([joints, fingers])
         control = jnp.where(state.latency > 0, state.control, command)

@@ -48,10 +48,15 @@ class Physics:
 
 
 class Models:
-    """The compiled models of a suite, in the order of its tasks. Compared by identity: make it once."""
+    """The compiled models of all tasks. Compared by identity; copies and pickles are the one that `suites.models` keeps."""
 
     def __init__(self, scenes: tuple[Scene, ...]):
         self.c = [compile_scene(scene) for scene in scenes]
+
+    def __reduce__(self):
+        from envs.manipulation.suites import models
+
+        return models, ()
 
     @functools.cached_property
     def stepper(self) -> Stepper:

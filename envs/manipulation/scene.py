@@ -199,7 +199,7 @@ def xml(scene: Scene) -> str:
 <compiler angle="radian" autolimits="true" inertiafromgeom="auto"/>
 <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" jacobian="dense" solver="Newton" iterations="8"
  ls_iterations="8"><flag eulerdamp="disable" autoreset="disable"/></option>
-<size nconmax="-1"/>
+<custom><numeric name="max_geom_pairs" data="20"/><numeric name="max_contact_points" data="40"/></custom>
 <visual><global offwidth="640" offheight="480"/><headlight ambient="0.35 0.35 0.35" diffuse="0.5 0.5 0.5"/></visual>
 <worldbody>
 <light pos="-0.3 0.4 1.6" dir="0.2 -0.2 -1" diffuse="0.4 0.4 0.4"/>
