@@ -5,8 +5,7 @@ from __future__ import annotations
 from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Body, Box, Part, Scene
 from envs.manipulation.task import Phase, Point, Spot, Task, at
 
-FORK = -0.2  # gripper action that leaves 3.2 cm between the fingers
-PRESS = -0.001  # m that the tool is commanded below where it is, to press on what it drags: the arm is stiff
+FORK, BILL = -0.2, 0.1  # gripper actions that leave 32 and 14 mm between the fingers
 
 
 def grasp(rise: float = 0.08, grip: float = -1.0) -> tuple[Phase, ...]:
@@ -72,7 +71,14 @@ RING = Body((*frame(0.022, 0.007, 0.010, x=RING_X, color=GREEN), Box((0.025, 0.0
 RING_GRIP, RING_HOLE = Point("a", (-0.029, 0, 0)), Point("a", (RING_X, 0, 0))
 
 STICK = Body((Box((0.09, 0.008, 0.012), color=YELLOW),), mass=0.06)
-HOOK = Body((Box((0.09, 0.007, 0.010), color=YELLOW), Box((0.007, 0.018, 0.010), (0.083, 0.025, 0), color=YELLOW)), mass=0.06)
+HOOK = Body(
+    (
+        Box((0.09, 0.007, 0.010), color=YELLOW),
+        Box((0.007, 0.018, 0.010), (0.083, 0.025, 0), color=YELLOW),
+        Box((0.015, 0.012, 0.010), (-0.09, 0, 0), color=YELLOW),  # a counterweight, or the stick would sink in the hand
+    ),
+    mass=0.05,
+)
 STICK_GRIP = Point("a", (-0.05, 0, 0))
 MUG = Body((Box((0.018, 0.018, 0.022), color=RED), Box((0.008, 0.004, 0.012), (0.026, 0, 0), color=RED)), mass=0.1)
 # Long enough not to tip when it is pulled at the post.
@@ -123,7 +129,8 @@ PLATE = Body((Box((0.045, 0.045, 0.007), color=GREEN),), mass=0.15)
 HOLE_X = 0.035
 HOLED, HOLE = Body(frame(0.024, 0.011, 0.007, x=HOLE_X, color=GREEN), mass=0.12), Point("a", (HOLE_X, 0, 0))
 TRAY = Body((Box((0.04, 0.06, 0.006), color=GREEN), Box((0.03, 0.005, 0.016), (0, -0.055, 0.022), color=YELLOW)), mass=0.15)
-# Open at the side y = 0; its roof leaves a slit along y for the fingers.
+STUDDED = Body((Box((0.045, 0.045, 0.007), color=GREEN), Box((0.012, 0.006, 0.009), (0, 0, 0.016), color=YELLOW)), mass=0.15)
+# Open at the side y = 0; its roof leaves a slit along y for the stud and the fingers.
 SLIT = (
     Box((0.006, 0.05, 0.011), (0.063, 0.05, 0.011), color=BLUE),
     Box((0.006, 0.05, 0.011), (-0.063, 0.05, 0.011), color=BLUE),
@@ -253,9 +260,9 @@ TASKS = (
         program=(
             *grasp(),
             up(0.05),
-            Phase("b", (-0.24, -0.056, 0.024), grip=1.0, tol=0.01, speed=0.5, hold=True),
-            Phase("b", (-0.108, -0.056, 0.024), grip=1.0, tol=0.006, speed=0.5, hold=True),
-            Phase("b", (-0.108, -0.022, 0.024), grip=1.0, tol=0.004, speed=0.4, hold=True),
+            Phase("b", (-0.24, -0.056, 0.028), grip=1.0, tol=0.01, speed=0.5, hold=True),
+            Phase("b", (-0.108, -0.056, 0.028), grip=1.0, tol=0.006, speed=0.5, hold=True),
+            Phase("b", (-0.108, -0.022, 0.028), grip=1.0, tol=0.004, speed=0.4, hold=True),
             carry(speed=0.3),
         ),
     ),
@@ -324,20 +331,23 @@ TASKS = (
     Task(
         "soccer",
         ("kick the ball into the goal", "push the ball into the net", "score a goal", "roll the ball into the goal", "shoot the ball between the posts"),
-        Scene(a=Body(mass=0.06, ball=0.025, rolling=1e-3), fixture=NET),
-        a=Spot((-0.10, -0.04, 0.025), (-0.06, 0.04, 0.025), on="fixture"),
-        fixture=Spot((0.04, -0.20, 0.0), (0.12, 0.20, 0.0)),
-        touch=Point("a", (-0.045, 0, 0)),
+        Scene(a=Body(mass=0.06, ball=0.025, rolling=5e-3), fixture=NET),
+        a=Spot((-0.14, -0.08, 0.025), (-0.08, 0.08, 0.025), on="fixture"),
+        fixture=Spot((0.06, -0.20, 0.0), (0.13, 0.20, 0.0)),
+        touch=Point("a"),
         key=Point("a"),
         goal=at(0.055, 0, 0.025, on="fixture"),
         tol=0.06,
         low=(-0.035, -9.0, -9.0),
-        scales={"near": 0.5},
+        width=0.025,
         program=(
-            Phase("touch", (-0.01, 0, 0.07), grip=FORK, tol=0.012),
-            Phase("touch", (-0.01, 0, 0), grip=FORK, tol=0.006, steps=(0, 30), speed=0.6),
-            Phase("carry", (0, 0, 0), grip=FORK, speed=0.4, steps=(0, 60)),
-            Phase("here", grip=FORK),
+            *grasp(),
+            carry(x=-0.12, tol=0.004, speed=0.4),
+            *let_go(0.06),
+            Phase("touch", (-0.065, 0, 0.05), grip=BILL, tol=0.012),
+            Phase("touch", (-0.065, 0, 0), grip=BILL, tol=0.005, steps=(0, 30), speed=0.6),
+            Phase("goal", (-0.06, 0, 0), grip=BILL, tol=0.012, steps=(0, 25), speed=0.7),
+            Phase("here", (-0.05, 0, 0), grip=BILL),
         ),
     ),
     # A push at the rear edge, until the plate is under the roof and the fingers are at its front.
@@ -359,25 +369,23 @@ TASKS = (
             Phase("carry", grip=FORK, speed=0.4),
         ),
     ),
-    # Friction: the fingers press on the plate from above and drag it, through a slit in the roof, past the opening in the side.
+    # A stud in a slit: the plate goes in at the side, under a roof that only its stud and the fingers behind it can pass.
     Task(
         "plate_slide_side",
-        ("slide the plate sideways into the cabinet", "drag the plate to the side under the roof", "press on the plate and move it sideways",
+        ("slide the plate sideways into the cabinet", "drag the plate to the side under the roof", "push the stud along the slit",
          "move the plate through the side opening", "push the plate into the cabinet from the side"),
-        Scene(a=PLATE, fixture=SLIT),
-        a=Spot((-0.03, -0.13, 0.007), (0.03, -0.08, 0.007), on="fixture"),
+        Scene(a=STUDDED, fixture=SLIT),
+        a=Spot((-0.005, -0.13, 0.007), (0.005, -0.08, 0.007), on="fixture"),
         fixture=Spot((-0.10, -0.14, 0.0), (0.12, 0.20, 0.0)),
-        touch=Point("a", (0, 0, 0.017)),
+        touch=Point("a", (0, -0.022, 0.020)),
         key=Point("a"),
         goal=at(0, 0.05, 0.007, on="fixture"),
         weight=(1, 1, 0),
         tol=0.015,
         program=(
-            Phase("touch", (0, 0, 0.06), grip=1.0, tol=0.012),
-            Phase("touch", (0, 0, PRESS), grip=1.0, tol=0.02, steps=(6, 30), speed=0.6),
-            carry(y=-0.115, z=PRESS, tol=0.02, speed=0.3),
-            carry(z=PRESS, tol=0.001, speed=0.3, most=100),
-            Phase("here", (0, 0, 0.06), grip=1.0),
+            Phase("touch", (0, -0.01, 0.06), grip=1.0, tol=0.008),
+            Phase("touch", (0, -0.01, 0), grip=1.0, tol=0.006, steps=(0, 30), speed=0.6),
+            carry(speed=0.35, most=150),
         ),
     ),
     # A finger in a hole: nothing but the hole's inner edge is free to be pulled at.
