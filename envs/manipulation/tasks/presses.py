@@ -7,10 +7,9 @@ point, so that walls next to a touched spot are either no higher than that or fu
 
 from __future__ import annotations
 
-from math import cos, sin
+from math import sin
 
-
-from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Box, Part, Scene
+from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Body, Box, Part, Scene
 from envs.manipulation.task import Phase, Point, Spot, Task, Vec, at
 
 FINGER_X, FINGER_Y, TIP = 0.011, 0.012, 0.01  # half widths of the closed fingers, and how far they reach below the tool point
@@ -82,8 +81,8 @@ BUTTONS = (
     # A sprung button on an upright panel, which faces the robot more or less: pressed forward and held in.
     Task(
         "button_press",
-        ("press the button", "push the button on the panel in", "press the button into the panel and hold it",
-         "hold the red button down", "keep the button on the wall pressed"),
+        ("press the button", "push the button on the panel in", "press the button into the panel and hold it", "hold the red button down",
+         "keep the button on the wall pressed"),
         Scene(mount=(PANEL,), slider=button((1, 0, 0), OUT, **SPRUNG)),
         mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.16), (-0.3, 0.3)),
         **pressing((1, 0, 0), OUT, FINGER_X, ((-OUT - 0.06, 0, 0.06),)),
@@ -103,8 +102,8 @@ BUTTONS = (
     # A sprung button on a pedestal: pressed from above and held down.
     Task(
         "button_press_topdown",
-        ("press the button from above", "push the button down", "press the button on the box down", "hold the button on top of the box down",
-         "come from above and keep the button pressed"),
+        ("press the button from above", "push the button down", "press the button on the box down",
+         "hold the button on top of the box down", "come from above and keep the button pressed"),
         Scene(mount=(block((0.05, 0.05, 0.0), 0, 0, 0.0),), slider=button((0, 0, -1), 0.04, **SPRUNG)),
         mount=Spot((-0.10, -0.22, 0.03), (0.14, 0.22, 0.12), (-0.6, 0.6)),
         **pressing((0, 0, -1), 0.04, TIP, ((0, 0, 0.10),)),
@@ -112,13 +111,14 @@ BUTTONS = (
     # The button lies deep in a tube, as wide as the closed fingers and a little more: no other part of the hand gets there. Stays down.
     Task(
         "button_press_topdown_wall",
-        ("press the button inside the box", "push the button between the four walls down", "reach into the box from above and press the button",
-         "press down the button in the tube", "stick the fingers into the tube and push the button"),
+        ("press the button inside the box", "push the button between the four walls down",
+         "reach into the box from above and press the button", "press down the button in the tube",
+         "stick the fingers into the tube and push the button"),
         Scene(mount=SHAFT, slider=button((0, 0, -1), 0.0, size=0.02, color=GREEN, **STIFF)),
         mount=Spot((-0.10, -0.22, 0.06), (0.14, 0.22, 0.14), (-0.15, 0.15)),
         **pressing((0, 0, -1), 0.0, TIP, ((0, 0, 0.07),)),
     ),
-    # On the right side of a coffee machine, in a corridor between two cheeks that is only a little wider than the palm: pressed to the left.
+    # On the right side of a coffee machine, in a corridor between two cheeks a little wider than the palm: pressed to the left and held.
     Task(
         "coffee_button",
         ("press the button of the coffee machine", "push the button on the side of the coffee machine", "switch the coffee machine on",
@@ -182,17 +182,18 @@ HANDLES = (
             Phase("mount", end("x", -sin(0.42), ABOVE - 0.008), grip=1.0, speed=0.5),
         ),
     ),
-    # The lever lies across, its axis points at the robot, and its end goes down between two walls that only the fingers fit in. It stays down,
+    # The lever lies across, its axis points at the robot, and it goes down between two walls that only the fingers fit in. It stays down,
     # and the hand has to let go of it.
     Task(
         "handle_press_side",
-        ("press the handle between the walls down and let go", "push the lever into the slot and leave it there", "move the side lever down and go away",
-         "push the sideways lever down until it stays", "lower the lever between the walls, then take the hand away"),
+        ("press the handle between the walls down and let go", "push the lever into the slot and leave it there",
+         "move the side lever down and go away", "push the sideways lever down until it stays",
+         "lower the lever between the walls, then take the hand away"),
         Scene(
             mount=(
                 block((0.03, 0.012, 0.0), 0, 0.02, 0.015, WOOD),
-                block((0.006, 0.045, 0.0), -0.028, -REACH, 0.0, WOOD),
-                block((0.006, 0.045, 0.0), 0.028, -REACH, 0.0, WOOD),
+                block((0.006, 0.08, 0.0), -0.028, 0.03 - REACH, 0.0, WOOD),
+                block((0.006, 0.08, 0.0), 0.028, 0.03 - REACH, 0.0, WOOD),
             ),
             turner=lever(REACH, -1, "y", 0.014, range=(-0.5, 0.42), damping=0.1, friction=0.4),
         ),
@@ -267,4 +268,79 @@ HANDLES = (
     ),
 )  # fmt: skip
 
-TASKS: tuple[Task, ...] = (*BUTTONS, *HANDLES)
+
+TALL, ROUND = 0.035, 0.026  # half height and half width of the mug
+HANDLE = 0.052  # m from the mug's axis to the upright part of its handle
+
+
+def mug(side: int) -> Body:
+    """A mug whose handle points to the robot (-1) or away from it (1)."""
+    handle = [((0.006, 0.008, 0.018), (side * HANDLE, 0, 0)), *(((0.012, 0.006, 0.005), (side * 0.038, 0, z)) for z in (-0.013, 0.013))]
+    cup = Box((ROUND, ROUND, TALL), color=WHITE)
+    return Body((cup, *(Box(size, pos, color=WHITE) for size, pos in handle)), mass=0.15, friction=0.6)
+
+
+def machine(depth: float) -> tuple[Box, ...]:
+    """A coffee machine around the place of its mug, the frame's origin: column `depth` behind it, two low cheeks, a head that overhangs the
+    mug, a spout."""
+    return (
+        Box((0.03, 0.10, 0.075), (depth + 0.03, 0, 0.075), color=DARK),
+        *(Box((0.035, 0.008, 0.02), (0.027, y, 0.02), color=DARK) for y in (-0.056, 0.056)),
+        Box((depth / 2 + 0.01, 0.10, 0.026), (depth / 2 + 0.01, 0, 0.124), color=DARK),
+        Box((0.006, 0.006, 0.01), (0.014, 0, 0.088), color=STEEL),
+    )
+
+
+MUGS = (
+    # Pushed in from behind, as the head of the machine is in the way of a hand that holds the mug; it has to stop before the recess ends.
+    # The expert first draws it before the recess, for a mug that is pushed aslant turns.
+    Task(
+        "coffee_push",
+        ("push the mug under the spout", "push the mug into the coffee machine", "slide the cup to its place in the coffee machine",
+         "place the mug below the spout without tipping it over", "move the cup into the recess of the machine"),
+        Scene(a=mug(1), fixture=machine(0.085)),
+        fixture=Spot((0.10, -0.17, 0.0), (0.15, 0.17, 0.0)),
+        a=Spot((-0.20, -0.08, TALL), (-0.13, 0.08, TALL), (-0.15, 0.15), on="fixture"),
+        touch=Point("a", (-ROUND - FINGER_X - 0.001, 0, -0.01)),
+        key=Point("a"),
+        goal=at(0, 0, TALL, on="fixture"),
+        tol=0.018,
+        upright=0.95,
+        program=(
+            Phase("a", (0, 0, 0.09), tol=0.015),
+            Phase("a", tol=0.008, steps=(0, 20)),
+            Phase("a", grip=1.0, steps=(12, 12)),
+            Phase("carry", (-0.14, 0, 0), grip=1.0, tol=0.006, speed=0.5, steps=(0, 40)),
+            Phase("here", steps=(8, 8)),
+            Phase("here", (0, 0, 0.08), tol=0.02),
+            Phase("touch", (-0.02, 0, 0.08), grip=1.0, tol=0.015),
+            Phase("touch", (-0.015, 0, 0), grip=1.0, tol=0.006, steps=(0, 30)),
+            Phase("carry", grip=1.0, speed=0.35),
+        ),
+    ),
+    # The mug stands in the recess, where only its handle can be reached: grasped by it, drawn straight out and brought to the goal.
+    Task(
+        "coffee_pull",
+        ("pull the mug out of the coffee machine", "take the mug by its handle and pull it to the goal",
+         "bring the mug from under the spout to the goal", "draw the cup out of the machine by the handle",
+         "get the cup out of the recess and to the target"),
+        Scene(a=mug(-1), fixture=machine(0.055)),
+        fixture=Spot((0.10, -0.14, 0.0), (0.15, 0.14, 0.0)),
+        a=Spot((-0.008, -0.008, TALL), (0.012, 0.008, TALL), (-0.1, 0.1), on="fixture"),
+        touch=Point("a", (-HANDLE, 0, 0)),
+        key=Point("a"),
+        goal=Spot((-0.20, -0.12, TALL), (-0.13, 0.12, TALL), on="fixture"),
+        tol=0.02,
+        upright=0.95,
+        width=0.008,
+        program=(
+            Phase("touch", (0, 0, 0.10), tol=0.015),
+            Phase("touch", tol=0.008),
+            Phase("touch", grip=1.0, steps=(14, 14), tol=0.05),
+            Phase("here", (-0.10, 0, 0), grip=1.0, speed=0.4, hold=True),
+            Phase("carry", grip=1.0, speed=0.4, hold=True, tol=0.0),
+        ),
+    ),
+)  # fmt: skip
+
+TASKS: tuple[Task, ...] = (*BUTTONS, *HANDLES, *MUGS)
