@@ -49,7 +49,7 @@ def pressing(axis: Vec, out: float, half: float, over: tuple[Vec, ...]) -> dict:
         "tol": DEPTH_TOL,
         "program": (
             *(Phase("mount", way, grip=1.0, tol=0.015) for way in over),
-            Phase("mount", point(-0.03), grip=1.0, tol=0.008),
+            Phase("mount", point(-0.03), grip=1.0, tol=0.006),
             Phase("mount", point(TRAVEL + 0.012), grip=1.0, speed=0.5),
         ),
     }
@@ -63,11 +63,14 @@ def block(half: Vec, x: float, y: float, top: float, color=WHITE) -> Box:
 # A panel that stands upright in front of the robot, lower than the palm, which comes over it where the panel is turned.
 PANEL = block((0.012, 0.09, 0.0), 0.012, 0, 0.03)
 OUT = 0.05  # m from the panel to the button's face
+RIBS = tuple(
+    block((OUT / 2, 0.006, 0.0), -OUT / 2, y, 0.03) for y in (-0.036, 0.036)
+)  # beside the button: neither palm nor open fingers press it
 WALL = 0.085  # m from the button up to the top of the wall before it
 GAP = 0.075  # m between wall and button
 
 # A tube of four walls, in which a button lies so deep that only the fingers come to it.
-TUBE, RIM = 0.024, 0.018
+TUBE, RIM = 0.019, 0.018
 SHAFT = tuple(
     block(
         (0.006, TUBE + 0.012, 0.0) if i < 2 else (TUBE + 0.012, 0.006, 0.0),
@@ -78,12 +81,12 @@ SHAFT = tuple(
 )
 
 BUTTONS = (
-    # A sprung button on an upright panel, which faces the robot more or less: pressed forward and held in.
+    # A sprung button on an upright panel, which faces the robot more or less, between two ribs: pressed forward and held in.
     Task(
         "button_press",
         ("press the button", "push the button on the panel in", "press the button into the panel and hold it", "hold the red button down",
          "keep the button on the wall pressed"),
-        Scene(mount=(PANEL,), slider=button((1, 0, 0), OUT, **SPRUNG)),
+        Scene(mount=(PANEL, *RIBS), slider=button((1, 0, 0), OUT, size=0.02, **SPRUNG)),
         mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.16), (-0.3, 0.3)),
         **pressing((1, 0, 0), OUT, FINGER_X, ((-OUT - 0.06, 0, 0.06),)),
     ),
@@ -114,7 +117,7 @@ BUTTONS = (
         ("press the button inside the box", "push the button between the four walls down",
          "reach into the box from above and press the button", "press down the button in the tube",
          "stick the fingers into the tube and push the button"),
-        Scene(mount=SHAFT, slider=button((0, 0, -1), 0.0, size=0.02, color=GREEN, **STIFF)),
+        Scene(mount=SHAFT, slider=button((0, 0, -1), 0.0, size=0.016, color=GREEN, **STIFF)),
         mount=Spot((-0.10, -0.22, 0.06), (0.14, 0.22, 0.14), (-0.15, 0.15)),
         **pressing((0, 0, -1), 0.0, TIP, ((0, 0, 0.07),)),
     ),
