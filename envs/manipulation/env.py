@@ -19,7 +19,7 @@ from envs.manipulation.frames import FRAMES, Frames, frames_of, rotate, yaw_quat
 from envs.manipulation.names import SUITES
 from envs.manipulation.physics import BACK_ENDS, Physics, advance
 from envs.manipulation.randomisation import Ranges, Traits
-from envs.manipulation.scene import A, B, FINGERS, HINGE, HINGE_V, NQ, NV, SLIDE, SLIDE_V
+from envs.manipulation.scene import FINGERS, HINGE, HINGE_V, NQ, NV, SLIDE, SLIDE_V, A, B
 from envs.manipulation.task import TERMS, TaskRow
 
 STEP = 0.015  # m that an action of 1 moves the commanded tool position: 0.75 m/s
@@ -262,7 +262,9 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             joints = arm.follow(state.joints, target)
         else:
             joints = state.joints + JOINT_STEP * action[:7]
-            joints = jnp.clip(jnp.clip(joints, arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)), now.qpos[:7] - 0.2, now.qpos[:7] + 0.2)
+            joints = jnp.clip(
+                jnp.clip(joints, arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)), now.qpos[:7] - 0.2, now.qpos[:7] + 0.2
+            )
             target = tool
         # Commands are whole multiples of a small angle: kinematics that differ in their last bits (another machine, no jit) then give the
         # same motion, bit by bit, almost always.

@@ -62,7 +62,9 @@ class Expert:
         fresh = over | lost
         begun = jnp.where(fresh, tool, begun)
         steps = jnp.where(fresh, 0, memory.steps)
-        error = jnp.where(row.phase_to[phase] == TO["here"], begun + row.phase_offset[phase] - state.target, target_of(phase) - state.target)
+        error = jnp.where(
+            row.phase_to[phase] == TO["here"], begun + row.phase_offset[phase] - state.target, target_of(phase) - state.target
+        )
         move = jnp.clip(error / STEP, -row.phase_speed[phase], row.phase_speed[phase])
         action = jnp.concatenate([move, row.phase_grip[phase][None]])
         return action, Memory(phase.astype(jnp.int32), steps + 1, begun)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from envs.manipulation.scene import A, B, HINGE, SLIDE
+from envs.manipulation.scene import HINGE, SLIDE, A, B
 
 # Names of the frames that task rows and expert programs refer to by number.
 FRAMES = ("tool", "a", "b", "fixture", "mount", "slider", "turner", "world")

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 
 from envs.manipulation.physics import FARTHEST, FASTEST, Models, Physics
@@ -50,15 +49,21 @@ def _table(models: Models, back_end: str) -> tuple[Any, dict[str, np.ndarray], d
     scaled = scaled_fields(models.c[0])
     for field in dataclasses.fields(base):
         values = [getattr(model, field.name) for model in every]
-        if field.name.startswith("_") or not isinstance(values[0], jax.Array):  # what is NumPy is part of the program, and the same for all tasks
+        if field.name.startswith("_") or not isinstance(
+            values[0], jax.Array
+        ):  # what is NumPy is part of the program, and the same for all tasks
             continue
         columns = [np.asarray(value) for value in values]
-        if field.name in scaled or any(not np.array_equal(columns[0], column, equal_nan=columns[0].dtype.kind == "f") for column in columns):
+        if field.name in scaled or any(
+            not np.array_equal(columns[0], column, equal_nan=columns[0].dtype.kind == "f") for column in columns
+        ):
             differ[field.name] = np.stack(columns)
     return base, differ, scaled
 
 
-def advance(back_end: str, models: Models, task: jax.Array, state: Physics, control: jax.Array, traits: jax.Array) -> tuple[Physics, jax.Array]:
+def advance(
+    back_end: str, models: Models, task: jax.Array, state: Physics, control: jax.Array, traits: jax.Array
+) -> tuple[Physics, jax.Array]:
     """See `physics.advance`."""
     from mujoco import mjx
 

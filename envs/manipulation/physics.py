@@ -92,7 +92,9 @@ class _Batch:
     def __init__(self, models: list[mujoco.MjModel], size: int):
         self._shared = models
         self._batch = Batch(models[0], size, nthread=0)
-        self._views = {name: self._batch.bind(name) for name in ("qpos", "qvel", "qacc_warmstart", "mocap_pos", "mocap_quat", "ctrl", "time")}
+        self._views = {
+            name: self._batch.bind(name) for name in ("qpos", "qvel", "qacc_warmstart", "mocap_pos", "mocap_quat", "ctrl", "time")
+        }
         self._task = np.full(size, -1)
         self._traits = np.full((size, Traits.SIZE), np.nan, np.float32)
         self._own: list[mujoco.MjModel | None] = [None] * size
@@ -135,7 +137,9 @@ class _Batch:
         self._batch.set_models([own or self._shared[t] for own, t in zip(self._own, task, strict=True)])
 
 
-def advance(back_end: str, models: Models, task: jax.Array, state: Physics, control: jax.Array, traits: jax.Array) -> tuple[Physics, jax.Array]:
+def advance(
+    back_end: str, models: Models, task: jax.Array, state: Physics, control: jax.Array, traits: jax.Array
+) -> tuple[Physics, jax.Array]:
     """`SUBSTEPS` steps with constant controls.
 
     Args:

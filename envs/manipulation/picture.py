@@ -10,7 +10,6 @@ import mujoco
 import numpy as np
 
 from envs.core import rendering
-from envs.manipulation import arm
 
 HEIGHT, WIDTH = 360, 480
 LOOK_AT, DISTANCE, AZIMUTH, ELEVATION = np.array([0.02, 0.0, 0.12]), 1.1, 58.0, -30.0  # degrees

@@ -51,7 +51,12 @@ class Ranges:
             return np.asarray([low**s, high**s], np.float32)
 
         return cls(
-            about(0.6, 1.6), about(0.7, 1.3), about(0.5, 2.0), about(0.93, 1.07), np.asarray([0, min(1.0, s)], np.float32), np.float32(0.002 * s)
+            about(0.6, 1.6),
+            about(0.7, 1.3),
+            about(0.5, 2.0),
+            about(0.93, 1.07),
+            np.asarray([0, min(1.0, s)], np.float32),
+            np.float32(0.002 * s),
         )
 
 
@@ -78,7 +83,10 @@ def _places(model: mujoco.MjModel) -> dict[str, np.ndarray]:
 def scaled_fields(model: mujoco.MjModel) -> dict[str, np.ndarray]:
     """Field -> int array of the field's shape: which trait (its place + 1) scales each entry, 0 for none. For a gathered MJX model."""
     at = _places(model)
-    found = {name: np.zeros(getattr(model, name).shape, np.int32) for name in ("body_mass", "body_inertia", "geom_friction", "dof_damping", "geom_size")}
+    found = {
+        name: np.zeros(getattr(model, name).shape, np.int32)
+        for name in ("body_mass", "body_inertia", "geom_friction", "dof_damping", "geom_size")
+    }
     found["body_mass"][at["bodies"]] = 1
     found["body_inertia"][at["bodies"]] = 1
     found["geom_friction"][at["gripping"], 0] = 2

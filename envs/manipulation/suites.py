@@ -20,7 +20,7 @@ WORDS_AT_MOST = 16
 def all_tasks() -> tuple[Task, ...]:
     """Every task, in the order of `names.TASKS`: a task's place is the number of its model."""
     found = {task.name: task for module in (blocks, mechanisms, presses, tools) for task in module.TASKS}
-    return tuple(found[name] for name in TASKS if name in found)
+    return tuple(found[name] for name in TASKS)
 
 
 @functools.cache
@@ -31,12 +31,12 @@ def models() -> Models:
 
 @functools.cache
 def everything() -> TaskSuite:
-    return TaskSuite(tuple(t.name for t in all_tasks()), rows_of(all_tasks()))
+    return TaskSuite(TASKS, rows_of(all_tasks()))
 
 
 def task_named(name: str) -> Task:
     """A task by its name."""
-    return all_tasks()[everything().index(name)]
+    return all_tasks()[TASKS.index(name)]
 
 
 @functools.cache
@@ -44,7 +44,9 @@ def suite(name: str) -> TaskSuite:
     """The tasks of a suite, those of split train first; a task that is in both splits stands once."""
     train, test = SUITES[name]
     members = (*train, *(task for task in test if task not in train))
-    members = tuple(m for m in members if m in everything().names); train = [t for t in train if t in members]; test = [t for t in test if t in members]
+    members = tuple(m for m in members if m in everything().names)
+    train = [t for t in train if t in members]
+    test = [t for t in test if t in members]
     chosen = everything().narrow(members)
     splits = {split: np.asarray([members.index(task) for task in tasks], np.int32) for split, tasks in (("train", train), ("test", test))}
     return TaskSuite(members, chosen.rows, splits)

@@ -204,7 +204,9 @@ def _row(task: Task, model: int) -> TaskRow:
         turner_pos=np.asarray(turner.pos, f32),
         turner_axis=unit["turner"].astype(f32),
         start=np.asarray(task.start, f32),
-        used=np.asarray([bool(scene.fixture), bool(scene.mount or scene.slider or scene.turner), scene.a is not None, scene.b is not None], f32),
+        used=np.asarray(
+            [bool(scene.fixture), bool(scene.mount or scene.slider or scene.turner), scene.a is not None, scene.b is not None], f32
+        ),
         key_frame=i32(NUMBER[task.key.frame]),
         key_offset=np.asarray(task.key.offset, f32),
         touch_frame=i32(NUMBER[task.touch.frame]),

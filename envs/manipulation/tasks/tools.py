@@ -52,7 +52,9 @@ def channel(half: float, depth: float, roof: float, thick: float = 0.006) -> tup
     )
 
 
-def frame(inner: float, wall: float, half: float, x: float = 0.0, z: float = 0.0, color: tuple[float, float, float] = WOOD) -> tuple[Box, ...]:
+def frame(
+    inner: float, wall: float, half: float, x: float = 0.0, z: float = 0.0, color: tuple[float, float, float] = WOOD
+) -> tuple[Box, ...]:
     """Four boxes around a square hole at x, z. inner: half width of the hole; wall: half thickness; half: of the height."""
     return (
         Box((wall, inner + 2 * wall, half), (x - inner - wall, 0, z), color=color),
