@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum |
 # More extras: make install EXTRAS=dev,docs,cuda
 EXTRAS ?= dev,docs
 ARGS ?=
+# Processes that share the tests; 0: this one alone, for debugging.
+WORKERS ?= 2
 
 help: ## this text
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -41,10 +43,10 @@ train: $(STAMP) ## train the default experiment on this machine; run it again to
 	@$(BIN)/taskloom train $(ARGS)
 
 test: $(STAMP) ## the whole test suite but the slow part
-	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: $(STAMP) ## the slow part too
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .

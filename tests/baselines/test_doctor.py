@@ -81,7 +81,8 @@ def test_list_of_runs(tmp_path, capsys):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "config.yaml").write_text("nonsense: 1")
     good, bad = rows_of("runs", capsys, run_dir=str(tmp_path))
-    assert good["env"] == "X/Y-v0" and good["env_steps"] == 5 and good["success_at_end"] == 0.5 and "interrupted" in good["status"]
+    assert good["env"] == "X/Y-v0" and good["env_steps"] == 5 and "interrupted" in good["status"]
+    assert (good["score"], good["metric"]) == (0.5, "success_at_end, training")
     assert "unreadable" in bad["status"] and "nonsense" in bad["status"]
     with pytest.raises(ConfigError, match="not a folder"):
         listing.run(ListConfig(what="runs", run_dir=str(tmp_path / "c")))
