@@ -190,7 +190,10 @@ def _place(config: CollectConfig, source: Source) -> tuple[str, Path, str]:
     default = "".join(c if c.isalnum() or c in "-_/" else "-" for c in base) + f"/{quality}-v0"
     if config.out is None:
         return default, datasets.folder_of(default), quality
-    return (config.out if datasets.is_id(config.out) else default), datasets.folder_of(config.out), quality
+    try:
+        return (config.out if datasets.is_id(config.out) else default), datasets.folder_of(config.out), quality
+    except ValueError as error:
+        raise ConfigError(f"out={config.out!r} is neither an id nor a path: {error}") from error
 
 
 # Generation

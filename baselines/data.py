@@ -63,7 +63,7 @@ def _info(config: DataConfig, names: list[str]) -> int:
         return 0
     for name, content in zip(names, contents, strict=True):
         try:
-            rows = [{"key": key, "value": value} for key, value in _facts(content)]
+            rows = [{"key": key, "value": listing.text(value)} for key, value in _facts(content)]
             listing.show(("key", "value"), rows, title=str(content["dataset_id"]))
             listing.show(*datasets.table(content), empty="this data set names no tasks")
         except (KeyError, TypeError, AttributeError) as error:

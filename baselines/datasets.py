@@ -71,14 +71,20 @@ def quality_of(dataset_id: str) -> str | None:
 
 
 def folder_of(text: str) -> Path:
-    """Folder of the data set that `out=` or `data=` names: below `root()` for an id, else the path itself."""
-    return root() / text if is_id(text) else Path(text).expanduser()
+    """Folder of the data set that `out=` or `data=` names: below `root()` for an id, else the path itself. ValueError if it is no path."""
+    if "\0" in text:
+        raise ValueError("a path holds no null byte")
+    try:
+        return root() / text if is_id(text) else Path(os.path.abspath(Path(text).expanduser()))
+    except RuntimeError as error:  # ~somebody
+        raise ValueError(str(error)) from error
 
 
 def find(data: str) -> Path:
     """The folder with `metadata.json` that `data=` names: an id, a folder, or its HDF5 file. Raises ConfigError with the nearest ids."""
-    for place in dict.fromkeys((folder_of(data), Path(data).expanduser())):
+    for name in (data, os.path.join(".", data)):
         try:
+            place = folder_of(name)
             if place.is_file() and place.name == MAIN:
                 place = place.parent
             for folder in (place / "data", place):

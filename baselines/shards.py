@@ -241,7 +241,8 @@ def _image(fill: Any) -> bytes:
     """Made in memory: a full disk is then an error of the operating system, in one place."""
     import h5py
 
-    with h5py.File("memory", "w", driver="core", backing_store=False, block_size=1 << 16) as file:
+    # The format of HDF5 1.8: compact groups, and no times in it.
+    with h5py.File("memory", "w", driver="core", backing_store=False, block_size=1 << 16, libver="v108") as file:
         fill(file)
         file.flush()
         return file.id.get_file_image()
