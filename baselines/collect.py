@@ -110,6 +110,7 @@ def collect(config: CollectConfig) -> dict[str, Any]:
         "agent": dict(source.about),
         "id": dataset_id,
         "quality": quality,
+        "format": datasets.FORMAT_VERSION,
     }
     with shards.DatasetWriter(folder, plan, config.overwrite) as writer:
         records, tried = _generate(config, source, writer)
@@ -223,7 +224,7 @@ def _generate(config: CollectConfig, source: Source, writer: shards.DatasetWrite
     most = (config.tries or TRIES * wanted) if config.filter == "success" else wanted
     records: list[dict[str, Any]] = []
     progress = RunProgress(len(tasks) * wanted, verb="collecting", unit="episodes")
-    clock = _Clock()
+    began = time.monotonic()
     try:
         while True:
             plan = {task: _next_tries(wanted, kept[task], tried[task], most) for task in tasks}
@@ -238,7 +239,7 @@ def _generate(config: CollectConfig, source: Source, writer: shards.DatasetWrite
                     won += one["won"]
                 done = sum(kept.values())
                 share = won / max(1, sum(tried.values()))
-                progress.update(done, clock.rate(done), f"success {100 * share:.0f}%", memory_bytes())
+                progress.update(done, done / (time.monotonic() - began), f"success {100 * share:.0f}%", memory_bytes())
     finally:
         progress.close()
     short = [f"{task} ({kept[task]} of {tried[task]} tries)" for task in tasks if kept[task] < wanted]
@@ -328,20 +329,6 @@ def instruction(env: Any, task: str, number: int = 0) -> str:
     if isinstance(texts, Sequence) and not isinstance(texts, str) and len(texts) == len(env.suite):
         return str(texts[index])
     return task.replace("_", " ")
-
-
-class _Clock:
-    """Episodes per second since the first look, without what compiling took."""
-
-    def __init__(self) -> None:
-        self._last: tuple[float, int] | None = None
-
-    def rate(self, done: int) -> float:
-        now = time.monotonic()
-        if self._last is None:
-            self._last = (now, done)
-        start, before = self._last
-        return (done - before) / (now - start) if now > start else 0.0
 
 
 # Metadata
@@ -446,6 +433,4 @@ def show_statistics(metadata: Mapping[str, Any]) -> None:
     """The table of a data set: a row per task, beside what the references achieve."""
     from baselines import listing
 
-    listing.show(
-        *datasets.table(metadata), title=f"{metadata['dataset_id']}  {metadata['total_episodes']} episodes, {metadata['total_steps']} steps"
-    )
+    listing.show(*datasets.table(metadata), title=str(metadata["dataset_id"]))

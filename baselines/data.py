@@ -65,8 +65,9 @@ def _info(config: DataConfig, names: list[str]) -> int:
         try:
             rows = [{"key": key, "value": listing.text(value)} for key, value in _facts(content)]
             listing.show(("key", "value"), rows, title=str(content["dataset_id"]))
-            listing.show(*datasets.table(content), empty="this data set names no tasks")
-        except (KeyError, TypeError, AttributeError) as error:
+            if datasets.is_ours(content):
+                listing.show(*datasets.table(content))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DatasetError(f"data={name}: {datasets.METADATA} was changed ({type(error).__name__}: {error})") from error
     return 0
 
@@ -80,7 +81,7 @@ def _facts(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, ", ".join(f"{name}={show(value)}" for name, value in content[key].items())
     if content.get("command"):
         yield "command", content["command"]
-    scores = content.get("reference_scores")
+    scores = datasets.check_scores(content)
     if scores:
         yield "reference scores", f"{scores['episodes']} episodes per task of the protocol, split {scores['split']}"
     yield "observation space", str(content.get("observation_space", "of the environment"))[:300]
@@ -139,10 +140,8 @@ def _files(folder: Path, content: Mapping[str, Any]) -> str:
 
 def _episodes(folder: Path, content: Mapping[str, Any]) -> str:
     """Borders of every episode, and that the figures in the metadata are those of the data."""
-    from minari.dataset.minari_storage import MinariStorage
-
     ours = datasets.is_ours(content)
-    space = MinariStorage.read(folder).observation_space
+    space = datasets.storage(folder).observation_space
     steps, seeds = 0, set()
     stats: dict[str, list[dict[str, Any]]] = {}
     for number, (episode, attributes) in enumerate(datasets.episodes(folder, content)):
@@ -216,7 +215,7 @@ def _scores(folder: Path, content: Mapping[str, Any]) -> str:
     from baselines.cli import use_compile_cache
     from baselines.collect import reference_scores
 
-    said = content["reference_scores"]
+    said = datasets.check_scores(content)
     if not said:
         return "the metadata holds none"
     use_compile_cache()

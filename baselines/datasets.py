@@ -25,6 +25,10 @@ QUALITIES = (
     "random", "medium", "medium-replay", "medium-expert", "expert", "expert-noise<percent>", "play", "demos", "synthetic", "pairs",
 )  # fmt: skip
 
+# What HDF5, JSON and Minari raise at a damaged file.
+_DAMAGE = (
+    KeyError, OSError, ValueError, TypeError, AssertionError, RuntimeError, AttributeError, IndexError, MemoryError, NotImplementedError,
+)  # fmt: skip
 _ID = re.compile(r"[-\w]+(?:/[-\w]+)*-v\d+")
 
 
@@ -132,7 +136,7 @@ def _entry(top: Path, folder: Path) -> dict[str, Any]:
         return {
             "id": name,
             **shown,
-            "tasks": len(content.get("tasks") or ()) or None,
+            "tasks": len(content["tasks"]) if is_ours(content) else None,
             "size_mb": content.get("dataset_size"),
             "status": "complete",
         }
@@ -153,7 +157,69 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise DatasetError(f"data={folder}: {METADATA} lacks {', '.join(missing)}")
     if is_ours(content) and content.get("complete") is not True:
         raise DatasetError(f"data={folder} is not complete; the command that collects it goes on: {content.get('command')}")
+    wrong = _misfit(content, {**_THEIRS, **(_OURS if is_ours(content) else {})})
+    if wrong is None and is_ours(content) and sum(shard["episodes"] for shard in content["shards"]) != content["total_episodes"]:
+        wrong = "total_episodes"
+    if wrong is not None:
+        raise DatasetError(f"data={folder}: {METADATA} was changed: {wrong} is not what belongs there")
     return content
+
+
+# What stands in the metadata: a type, a mapping of known keys, a list of one kind, or `{str: kind}`, a mapping of any keys.
+_SPREAD = dict.fromkeys(("mean", "std", "min", "max"), float)
+_THEIRS: dict[Any, Any] = {"dataset_id": str, "total_episodes": int, "total_steps": int}
+_OURS: dict[Any, Any] = {
+    "taskloom_format": int,
+    "env_id": str,
+    "env_kwargs": dict,
+    "agent": dict,
+    "split": str,
+    "command": str,
+    "main_sha256": str,
+    "shards": [{"file": str, "sha256": str, "task": str, "first": int, "episodes": int}],
+    "tasks": {
+        str: {
+            "episodes": int, "steps": int, "tried": int, "return": _SPREAD, "length": _SPREAD,
+            "success_at_end": float, "success_ever": float,
+        }
+    },
+    "reference_scores": dict,
+}  # fmt: skip
+_SCORES: dict[Any, Any] = {"episodes": int, "split": str}
+
+
+def _misfit(value: Any, kind: Any, where: str = "") -> str | None:
+    """The first place where a value is not of its kind; None if there is none. Counts are not negative."""
+    if isinstance(kind, dict):
+        if not isinstance(value, dict):
+            return where
+        kinds = dict.fromkeys(value, kind[str]) if str in kind else kind
+        places = [_misfit(value.get(key), inner, f"{where}.{key}".lstrip(".")) for key, inner in kinds.items()]
+        return next((place for place in places if place is not None), None)
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            return where
+        return next((place for i, inner in enumerate(value) if (place := _misfit(inner, kind[0], f"{where}[{i}]")) is not None), None)
+    if kind is float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    elif kind is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    else:
+        fits = isinstance(value, kind)
+    return None if fits else where
+
+
+def check_scores(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`reference_scores` of the metadata, {} if there are none. DatasetError if they were changed."""
+    scores = metadata.get("reference_scores") or {}
+    figures = {"return": float, "length": float, "success_at_end": float, "score": float}
+    wrong = _misfit(scores, _SCORES) if scores else None
+    for name, value in scores.items():
+        if wrong is None and isinstance(value, Mapping):
+            wrong = _misfit(value, {str: figures}, name)
+    if wrong is not None:
+        raise DatasetError(f"{METADATA} of {metadata['dataset_id']} was changed: reference_scores.{wrong} is not what belongs there")
+    return scores
 
 
 def is_ours(metadata: Mapping[str, Any]) -> bool:
@@ -167,27 +233,27 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def episodes(folder: Path, metadata: Mapping[str, Any], numbers: Sequence[int] | None = None) -> Iterator[tuple[dict, dict]]:
-    """Content and attributes of each episode, read by Minari. DatasetError names a file that is damaged or missing."""
+def storage(folder: Path) -> Any:
+    """Minari's storage of a data set. DatasetError if it cannot be opened."""
     need_minari()
     from minari.dataset.minari_storage import MinariStorage
 
     try:
-        storage = MinariStorage.read(folder)
-        numbers = range(int(metadata["total_episodes"])) if numbers is None else numbers
-        for number in numbers:
-            try:
-                content = next(iter(storage.get_episodes([number])))
-                attributes = next(iter(storage.get_episode_metadata([number])))
-            except (KeyError, OSError, AssertionError) as error:
-                raise DatasetError(
-                    f"data={folder}: episode {number} cannot be read ({_brief(error)}); {_whose(metadata, number)}"
-                ) from error
-            yield content, attributes
-    except DatasetError:
-        raise
-    except (KeyError, OSError, ValueError, TypeError, AssertionError, RuntimeError) as error:
+        return MinariStorage.read(folder)
+    except _DAMAGE as error:
         raise DatasetError(f"data={folder} cannot be read: {_brief(error)}") from error
+
+
+def episodes(folder: Path, metadata: Mapping[str, Any], numbers: Sequence[int] | None = None) -> Iterator[tuple[dict, dict]]:
+    """Content and attributes of each episode, read by Minari. DatasetError names a file that is damaged or missing."""
+    opened = storage(folder)
+    for number in range(int(metadata["total_episodes"])) if numbers is None else numbers:
+        try:
+            content = next(iter(opened.get_episodes([number])))
+            attributes = next(iter(opened.get_episode_metadata([number])))
+        except _DAMAGE as error:
+            raise DatasetError(f"data={folder}: episode {number} cannot be read ({_brief(error)}); {_whose(metadata, number)}") from error
+        yield content, attributes
 
 
 def _whose(metadata: Mapping[str, Any], number: int) -> str:
@@ -263,19 +329,17 @@ class Transitions:
         return _map(lambda leaf: leaf[self.rows[at] + 1], self.observations)
 
 
-def load(data: str | Sequence[str], tasks: str | Sequence[str] | None = None, *, verified: bool = False) -> Transitions:
+def load(data: str | Sequence[str], tasks: str | Sequence[str] | None = None, *, verified: bool = True) -> Transitions:
     """Transitions of one or more data sets.
 
     Args:
         data: Minari id, folder or HDF5 file; or a list of them, whose spaces must be equal.
         tasks: only episodes of these tasks.
-        verified: compare the checksums first.
+        verified: compare the checksums first (data sets of others have none).
 
     Raises ConfigError (unknown data set or task, spaces that differ), DatasetError (incomplete or damaged), ImportError (no Minari).
     """
     need_minari()
-    from minari.dataset.minari_storage import MinariStorage
-
     names = [data] if isinstance(data, str) else list(data)
     if not names:
         raise ConfigError("data=[] is empty: expected at least one data set")
@@ -286,11 +350,8 @@ def load(data: str | Sequence[str], tasks: str | Sequence[str] | None = None, *,
     for name, folder, content in zip(names, folders, contents, strict=True):
         if verified:
             check_files(folder, content)
-        try:
-            storage = MinariStorage.read(folder)
-        except (KeyError, ValueError, OSError, TypeError, AssertionError) as error:
-            raise DatasetError(f"data={name} cannot be read: {_brief(error)}") from error
-        spaces.append((storage.observation_space, storage.action_space))
+        opened = storage(folder)
+        spaces.append((opened.observation_space, opened.action_space))
         for what, ours, theirs in zip(("observation_space", "action_space"), spaces[-1], spaces[0], strict=True):
             if ours != theirs:
                 raise ConfigError(f"data={name}: its {what} is {ours}, that of {names[0]} is {theirs}")
@@ -306,7 +367,7 @@ def load(data: str | Sequence[str], tasks: str | Sequence[str] | None = None, *,
 
 def _tasks(metadata: Mapping[str, Any]) -> list[str]:
     """Task names; a data set of others is one task, named after its environment or itself."""
-    if metadata.get("tasks"):
+    if is_ours(metadata):
         return list(metadata["tasks"])
     return [str(metadata["dataset_id"])]
 
@@ -333,7 +394,6 @@ def _gather(
         for content, attributes in episodes(folder, metadata, numbers):
             steps, infos = len(content["rewards"]), content.get("infos") or {}
             lengths.append(steps)
-            # Narrow rows of many episodes: what is small is joined at the end, observations and actions as they come.
             parts.append((content["observations"], content["actions"]))
             for name in ("rewards", "terminations", "truncations"):
                 columns[name].append(content[name])
@@ -383,7 +443,7 @@ def _map(function: Any, tree: Any) -> Any:
 
 
 def _join(trees: list[Any]) -> Any:
-    """Leaves one after the other. Frees the parts as it goes, so that memory holds little more than one copy."""
+    """Leaves one after the other."""
     if isinstance(trees[0], Mapping):
         return {name: _join([tree[name] for tree in trees]) for name in trees[0]}
     if isinstance(trees[0], tuple):
@@ -396,17 +456,14 @@ def check_files(folder: Path, metadata: Mapping[str, Any]) -> None:
     for name, wanted in checksums(metadata).items():
         trouble = check_file(folder / name, wanted)
         if trouble:
-            raise DatasetError(f"data={folder}: {name} {trouble}; collect the data set again")
+            raise DatasetError(f"data={folder}: {name} {trouble}; collect the data set again, or load it with verified=False")
 
 
 def checksums(metadata: Mapping[str, Any]) -> dict[str, str]:
     """File -> sha256, as the metadata says."""
     if not is_ours(metadata):
         return {}
-    try:
-        return {MAIN: metadata["main_sha256"], **{str(shard["file"]): str(shard["sha256"]) for shard in metadata["shards"]}}
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f"{METADATA} of {metadata.get('dataset_id')} was changed: it lacks checksums") from error
+    return {MAIN: metadata["main_sha256"], **{shard["file"]: shard["sha256"] for shard in metadata["shards"]}}
 
 
 def check_file(path: Path, sha256: str) -> str | None:
@@ -432,14 +489,16 @@ def summary(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def table(metadata: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows of statistics per task."""
-    scores = metadata.get("reference_scores") or {}
+    scores = check_scores(metadata)
     names = [name for name, value in scores.items() if isinstance(value, Mapping)]
-    columns = ["task", "episodes", "return", "length", "success"] + [f"{name} {what}" for name in names for what in ("return", "success")]
+    columns = ["task", "episodes", "steps", "return", "length", "success"] + [
+        f"{name} {what}" for name in names for what in ("return", "success")
+    ]
     if metadata.get("filter") == "success":
         columns.insert(2, "tried")
     rows = []
     for task, one in (metadata.get("tasks") or {}).items():
-        row: dict[str, Any] = {"task": task, "episodes": one["episodes"], "tried": one.get("tried")}
+        row: dict[str, Any] = {"task": task, "episodes": one["episodes"], "steps": one["steps"], "tried": one.get("tried")}
         row |= {"return": one["return"]["mean"], "length": one["length"]["mean"], "success": f"{100 * one['success_at_end']:.1f}%"}
         for name in names:
             theirs = scores[name].get(task)

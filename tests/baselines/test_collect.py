@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from baselines.collect import Part, _batches, _next_tries
 from baselines.compose import compose
 from baselines.config import ConfigError
 from baselines.datasets import DatasetError
-from baselines.recording import episode_seed, record
+from baselines.recording import RECORD_BYTES, batch_width, check_recordable, episode_seed, record
 from envs import catalog
 from tests.toys import Chain, Point
 
@@ -510,16 +511,30 @@ def test_mistakes_are_one_message(words, message, capsys):
 
 
 def test_without_minari_it_says_what_to_install(monkeypatch, capsys):
-    import sys
-
     monkeypatch.setitem(sys.modules, "minari", None)
     assert cli.main(["collect", "env=Toy/Chain-v0", "agent=random"]) == 1
     assert "pip install 'taskloom[datasets]'" in capsys.readouterr().err
 
 
-def test_boxes_without_bounds_take_no_noise():
-    from baselines.recording import check_recordable
+def test_batches_shrink_until_what_is_recorded_fits():
+    env = Chain()
+    assert batch_width(env, env.suite.names, None) == 1024 and batch_width(env, env.suite.names, 7) == 7
+    row = sum(space.shape[0] * space.dtype.itemsize for space in env.observation_space.spaces.values()) + 8 + 32 + 3
+    long = Chain(horizon=RECORD_BYTES // row // 10)
+    assert batch_width(long, long.suite.names, None) == 10
+    assert batch_width(Chain(horizon=2**30), long.suite.names, None) == 1
 
+
+def test_minari_joins_and_filters_what_was_collected():
+    first = gather("env=Toy/Chain-v0", "agent=random", "episodes=3")["dataset_id"]
+    second = gather("env=Toy/Chain-v0", "agent=random", "episodes=2", "seed=1", "out=Toy/Chain-v0/play-v0")["dataset_id"]
+    parts = [minari.load_dataset(name) for name in (first, second)]
+    assert minari.combine_datasets(parts, "Toy/Chain-v0/both-v0").total_episodes == 10
+    won = parts[0].filter_episodes(lambda episode: bool(episode.terminations[-1]))
+    assert 0 < won.total_episodes < 6
+
+
+def test_boxes_without_bounds_take_no_noise():
     class Unbounded:
         num_agents = 1
         action_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)

@@ -1,6 +1,7 @@
 """Reading data sets: flat arrays, other people's sets, and everything that can be wrong with one."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -142,9 +143,10 @@ def shard():
         (lambda: shard().unlink(), "files", "shards/left-000000.hdf5 cannot be read"),
         (lambda: (folder() / "main_data.hdf5").write_bytes(b""), "files", "main_data.hdf5 was changed"),
         (lambda: change(total_steps=7), "episodes", "steps, the metadata says 7"),
-        (lambda: change(total_episodes=11), "episodes", "episode 10 cannot be read"),
+        (lambda: change(total_episodes=11), "metadata", "metadata.json was changed: total_episodes is not what belongs there"),
         (lambda: change(tasks={}), "episodes", "task 'right' is none of the metadata"),
-        (lambda: change(shards=None), "files", "it lacks checksums"),
+        (lambda: change(shards=None), "metadata", "metadata.json was changed: shards is not what belongs there"),
+        (lambda: change(tasks={"left": {"episodes": 5}}), "metadata", "tasks.left.steps is not what belongs there"),
         (lambda: change(observation_space="{}"), "episodes", ""),
         (lambda: change(complete=False), "metadata", "is not complete; the command that collects it goes on: taskloom collect env="),
         (lambda: (folder() / "metadata.json").write_text("{"), "metadata", "metadata.json cannot be read"),
@@ -168,11 +170,48 @@ def test_harm_is_named_and_never_a_traceback(harm, name, message, capsys):
 
 def test_loading_names_the_shard_that_is_gone():
     shard().unlink()
-    with pytest.raises(DatasetError, match=r"episode 5 cannot be read .*it stands in shards/left-000000.hdf5"):
-        datasets.load(ID)
     with pytest.raises(DatasetError, match=r"shards/left-000000.hdf5 cannot be read"):
-        datasets.load(ID, verified=True)
-    assert datasets.load(ID, tasks="right").num_episodes == 5
+        datasets.load(ID)
+    with pytest.raises(DatasetError, match=r"episode 5 cannot be read .*it stands in shards/left-000000.hdf5"):
+        datasets.load(ID, verified=False)
+    assert datasets.load(ID, tasks="right", verified=False).num_episodes == 5
+
+
+def test_random_harm_is_always_one_message(made, capsys):
+    """Whatever is changed in a data set: commands answer in one message, and reading either refuses or gives what was written."""
+    whole = datasets.load(ID)
+    for number in range(48):
+        rng = random.Random(number)
+        shutil.rmtree(folder().parent)
+        shutil.copytree(made / ID, folder().parent)
+        path = folder() / "metadata.json"
+        if number % 2:
+            path = rng.choice(sorted(p for p in folder().rglob("*.hdf5")))
+            broken = bytearray(path.read_bytes())
+            for _ in range(rng.choice((1, 5, 50))):
+                broken[rng.randrange(len(broken))] ^= rng.randrange(1, 256)
+            path.write_bytes(bytes(broken))
+        else:
+            content = json.loads(path.read_text())
+            place = content
+            while rng.random() < 0.6:
+                inner = [v for v in (place.values() if isinstance(place, dict) else place) if isinstance(v, (dict, list)) and v]
+                if not inner:
+                    break
+                place = rng.choice(inner)
+            key = rng.choice(sorted(place)) if isinstance(place, dict) else rng.randrange(len(place))
+            place[key] = rng.choice((None, -1, 1e30, "x", [], {}, [1, "a"], {"a": 1}, True))
+            path.write_text(json.dumps(content))
+        for words in (["data", "verify", f"data={ID}"], ["data", "info", f"data={ID}"], ["data", "plot", f"data={ID}", "overwrite=true"]):
+            assert cli.main(words) in (0, 1), (number, words)
+        assert cli.main(["data", "list"]) == 0
+        assert "Traceback" not in capsys.readouterr().err
+        try:
+            data = datasets.load(ID)
+        except (ConfigError, DatasetError):
+            continue
+        assert number % 2 == 0
+        np.testing.assert_array_equal(data.actions, whole.actions)
 
 
 def test_borders_that_are_wrong_are_told():
