@@ -20,7 +20,7 @@ import numpy as np
 
 from baselines import build, datasets, shards
 from baselines.config import CollectConfig, ConfigError, show, to_dict
-from baselines.datasets import DatasetError
+from baselines.metadata import FORMAT_VERSION, DatasetError, summary, table
 from baselines.recording import batch_width, check_recordable, episode_seed, record
 
 TRIES = 10  # per wanted episode, with filter=success
@@ -110,7 +110,7 @@ def collect(config: CollectConfig) -> dict[str, Any]:
         "agent": dict(source.about),
         "id": dataset_id,
         "quality": quality,
-        "format": datasets.FORMAT_VERSION,
+        "format": FORMAT_VERSION,
     }
     with shards.DatasetWriter(folder, plan, config.overwrite) as writer:
         records, tried = _generate(config, source, writer)
@@ -337,7 +337,7 @@ def instruction(env: Any, task: str, number: int = 0) -> str:
 def _statistics(records: Sequence[Mapping[str, Any]], task: str) -> dict[str, Any]:
     """Mean, spread and range of the episodes of a task."""
     stats = [one for record in records if record["task"] == task for one in record["stats"]]
-    return {"episodes": len(stats), "steps": sum(one["steps"] for one in stats), **datasets.summary(stats)}
+    return {"episodes": len(stats), "steps": sum(one["steps"] for one in stats), **summary(stats)}
 
 
 def _scores(config: CollectConfig, source: Source, writer: shards.DatasetWriter) -> dict[str, Any]:
@@ -433,4 +433,4 @@ def show_statistics(metadata: Mapping[str, Any]) -> None:
     """The table of a data set: a row per task, beside what the references achieve."""
     from baselines import listing
 
-    listing.show(*datasets.table(metadata), title=str(metadata["dataset_id"]))
+    listing.show(*table(metadata), title=str(metadata["dataset_id"]))

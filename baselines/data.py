@@ -11,7 +11,7 @@ import numpy as np
 
 from baselines import datasets
 from baselines.config import ConfigError, DataConfig, show
-from baselines.datasets import DatasetError
+from baselines.metadata import METADATA, DatasetError, check_files, check_scores, checksums, is_ours, read_metadata, summary, table
 
 OK, FAILED = "ok", "failed"
 
@@ -57,7 +57,7 @@ def _info(config: DataConfig, names: list[str]) -> int:
     from baselines import listing
     from baselines.cli import print_json
 
-    contents = [datasets.read_metadata(datasets.find(name)) for name in names]
+    contents = [read_metadata(datasets.find(name)) for name in names]
     if config.json:
         print_json(contents[0] if len(contents) == 1 else {"datasets": contents})
         return 0
@@ -65,10 +65,10 @@ def _info(config: DataConfig, names: list[str]) -> int:
         try:
             rows = [{"key": key, "value": listing.text(value)} for key, value in _facts(content)]
             listing.show(("key", "value"), rows, title=str(content["dataset_id"]))
-            if datasets.is_ours(content):
-                listing.show(*datasets.table(content))
+            if is_ours(content):
+                listing.show(*table(content))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise DatasetError(f"data={name}: {datasets.METADATA} was changed ({type(error).__name__}: {error})") from error
+            raise DatasetError(f"data={name}: {METADATA} was changed ({type(error).__name__}: {error})") from error
     return 0
 
 
@@ -81,7 +81,7 @@ def _facts(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, ", ".join(f"{name}={show(value)}" for name, value in content[key].items())
     if content.get("command"):
         yield "command", content["command"]
-    scores = datasets.check_scores(content)
+    scores = check_scores(content)
     if scores:
         yield "reference scores", f"{scores['episodes']} episodes per task of the protocol, split {scores['split']}"
     yield "observation space", str(content.get("observation_space", "of the environment"))[:300]
@@ -117,12 +117,12 @@ def verify(data: str, references: bool = False) -> Iterator[Check]:
     """
     folder = datasets.find(data)
     try:
-        content = datasets.read_metadata(folder)
+        content = read_metadata(folder)
     except DatasetError as error:
         yield Check("metadata", FAILED, str(error))
         return
     yield Check("metadata", OK, f"{content['dataset_id']}, {content['total_episodes']} episodes, {content['total_steps']} steps")
-    parts = [_files, _episodes, *([_scores] if references else [])] if datasets.is_ours(content) else [_episodes]
+    parts = [_files, _episodes, *([_scores] if references else [])] if is_ours(content) else [_episodes]
     for part in parts:
         try:
             detail = part(folder, content)
@@ -130,17 +130,17 @@ def verify(data: str, references: bool = False) -> Iterator[Check]:
         except DatasetError as error:
             yield Check(part.__name__.strip("_"), FAILED, str(error))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            yield Check(part.__name__.strip("_"), FAILED, f"{datasets.METADATA} was changed ({type(error).__name__}: {error})")
+            yield Check(part.__name__.strip("_"), FAILED, f"{METADATA} was changed ({type(error).__name__}: {error})")
 
 
 def _files(folder: Path, content: Mapping[str, Any]) -> str:
-    datasets.check_files(folder, content)
-    return f"{len(datasets.checksums(content))} checksums are right"
+    check_files(folder, content)
+    return f"{len(checksums(content))} checksums are right"
 
 
 def _episodes(folder: Path, content: Mapping[str, Any]) -> str:
     """Borders of every episode, and that the figures in the metadata are those of the data."""
-    ours = datasets.is_ours(content)
+    ours = is_ours(content)
     space = datasets.storage(folder).observation_space
     steps, seeds = 0, set()
     stats: dict[str, list[dict[str, Any]]] = {}
@@ -165,7 +165,7 @@ def _episodes(folder: Path, content: Mapping[str, Any]) -> str:
     for task, said in content["tasks"].items() if ours else ():
         if len(stats.get(task, [])) != said["episodes"]:
             raise DatasetError(f"task {task}: {len(stats.get(task, []))} episodes, the metadata says {said['episodes']}")
-        found = datasets.summary(stats[task])
+        found = summary(stats[task])
         if any(found[key] != said[key] for key in found):
             raise DatasetError(f"task {task}: return, length or success are not what the metadata says")
     return f"borders of {content['total_episodes']} episodes are right" + (", and so are the statistics per task" if ours else "")
@@ -215,7 +215,7 @@ def _scores(folder: Path, content: Mapping[str, Any]) -> str:
     from baselines.cli import use_compile_cache
     from baselines.collect import reference_scores
 
-    said = datasets.check_scores(content)
+    said = check_scores(content)
     if not said:
         return "the metadata holds none"
     use_compile_cache()
@@ -259,7 +259,7 @@ def _draw(name: str, path: Path) -> None:
     from baselines import plots
 
     folder = datasets.find(name)
-    content = datasets.read_metadata(folder)
+    content = read_metadata(folder)
     returns: dict[str, list[float]] = {}
     lengths: dict[str, list[float]] = {}
     for episode, attributes in datasets.episodes(folder, content):

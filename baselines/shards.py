@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from baselines.config import ConfigError, differing
-from baselines.datasets import FORMAT_VERSION, MAIN, METADATA, SHARDS, DatasetError, check_file, digest, need_minari
+from baselines.datasets import need_minari
 from baselines.logging import write_json
+from baselines.metadata import FORMAT_VERSION, MAIN, METADATA, SHARDS, DatasetError, check_file, digest
 from baselines.recording import Episode
 
 COMPRESSED_FROM = 64 * 2**10  # bytes of one array; smaller ones are faster to read as they are

@@ -20,7 +20,7 @@ from baselines import cli, collect, datasets, shards
 from baselines.collect import Part, _batches, _next_tries
 from baselines.compose import compose
 from baselines.config import ConfigError
-from baselines.datasets import DatasetError
+from baselines.metadata import DatasetError, check_files, digest, read_metadata
 from baselines.recording import RECORD_BYTES, batch_width, check_recordable, episode_seed, record
 from envs import catalog
 from tests.toys import Chain, Point
@@ -236,7 +236,7 @@ def test_metadata_say_how_the_data_came_about():
     assert metadata["tasks"]["right"]["success_at_end"] == 1.0 and metadata["tasks"]["right"]["steps"] == 9
     for shard in metadata["shards"]:
         path = Path("sets/Toy/LedChain-v0/expert-v0/data") / shard["file"]
-        assert datasets.digest(path) == shard["sha256"]
+        assert digest(path) == shard["sha256"]
     about = list(minari.load_dataset(metadata["dataset_id"]).storage.get_episode_metadata(range(3)))
     assert [one["instruction"] for one in about] == ["Go right, please (0).", "Go right, please (1).", "Go right, please (0)."]
 
@@ -291,7 +291,7 @@ def test_an_interrupted_collection_goes_on_and_ends_in_the_same_bytes(which, aft
     gather(*words)
     assert files("others") == whole
     # Whole batches that stood on the disk were not run again.
-    tried = sum(one["tried"] for one in datasets.read_metadata(datasets.find("Toy/Chain-v0/random-v0"))["tasks"].values())
+    tried = sum(one["tried"] for one in read_metadata(datasets.find("Toy/Chain-v0/random-v0"))["tasks"].values())
     run = sum(len(a[2]) for a in ran)
     assert 0 < run < tried if after == 4 else run <= tried
 
@@ -332,13 +332,38 @@ def test_what_exists_is_replaced_only_when_asked(place):
         gather(*words, "seed=1")
     assert files("sets") == before
     second = gather(*words, "seed=1", "overwrite=true")
-    assert first["shards"] != second["shards"] and datasets.read_metadata(datasets.find(first["dataset_id"])) == second
+    assert first["shards"] != second["shards"] and read_metadata(datasets.find(first["dataset_id"])) == second
     assert [path.name for path in Path("sets/Toy/Chain-v0").iterdir()] == ["random-v0"]
     (place / "mine").mkdir()
     (place / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ConfigError, match="is no data set; choose another place"):
         gather(*words, "out=./mine", "overwrite=true")
     assert (place / "mine" / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_death_in_the_last_act_of_a_replacement_loses_nothing(last, monkeypatch):
+    words = ["env=Toy/Chain-v0", "agent=random", "episodes=2"]
+    gather(*words)
+    old = files("sets/Toy/Chain-v0/random-v0")
+    real, calls = os.rename, []
+
+    def dying(source, target):
+        if len(calls) == last:
+            raise Killed
+        calls.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(shards.os, "rename", dying)
+        gather(*words, "seed=1", "overwrite=true")
+    if last == 0:
+        assert files("sets/Toy/Chain-v0/random-v0") == old
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "record", killed)  # everything is there
+        assert gather(*words, "seed=1", "overwrite=true")["seed"] == 1
+    assert [path.name for path in Path("sets/Toy/Chain-v0").iterdir()] == ["random-v0"]
+    assert gather(*words, "seed=1", "out=x/again-v0")["shards"] == read_metadata(datasets.find("Toy/Chain-v0/random-v0"))["shards"]
 
 
 def test_a_folder_as_out(place):
@@ -374,7 +399,7 @@ def test_a_shard_that_was_harmed_in_between_is_made_again(monkeypatch):
     shard = sorted(Path("sets").rglob("*.hdf5"))[0]
     shard.write_bytes(shard.read_bytes()[:-7])
     metadata = gather(*words)
-    datasets.check_files(datasets.find(metadata["dataset_id"]), metadata)
+    check_files(datasets.find(metadata["dataset_id"]), metadata)
     assert len(datasets.load(metadata["dataset_id"])) == metadata["total_steps"]
 
 

@@ -14,7 +14,7 @@ from baselines import cli, collect, datasets
 from baselines.compose import compose
 from baselines.config import ConfigError
 from baselines.data import check_episode, verify
-from baselines.datasets import DatasetError
+from baselines.metadata import DatasetError, read_metadata
 
 minari = pytest.importorskip("minari")
 
@@ -98,6 +98,7 @@ def test_a_data_set_can_be_named_by_id_folder_or_file(place):
             datasets.find(name)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Minari asks for authors and links
 def test_sets_of_others_have_one_task_and_no_checksums():
     env = minari.DataCollector(gym.make("CartPole-v1"), record_infos=True)
     for seed in range(3):
@@ -125,7 +126,7 @@ def test_a_whole_set_verifies(capsys):
 
 
 def test_reference_scores_that_were_changed_are_found():
-    scores = datasets.read_metadata(folder())["reference_scores"]
+    scores = read_metadata(folder())["reference_scores"]
     scores["random"]["left"]["return"] += 0.5
     change(reference_scores=scores)
     last = list(verify(ID, references=True))[-1]
