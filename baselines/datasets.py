@@ -184,7 +184,9 @@ class Transitions:
         task: int32[N] index into `tasks`; episode: int32[N].
         borders: int64[E + 1], episode e is `[borders[e], borders[e + 1])`.
         tasks: names. episode_task: int32[E]; seeds: int64[E], -1 where unknown; success: bool[E]; instructions: E texts.
-        observation_space, action_space: of the data. metadata: of each data set.
+        metadata: of each data set.
+
+    The fields `observation_space` and `action_space` are the spaces of the data.
     """
 
     observations: Any
