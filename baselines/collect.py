@@ -212,6 +212,10 @@ class Part:
     def name(self) -> str:
         return f"{self.task}-{self.start:06d}"
 
+    def about(self, kept: int) -> dict[str, int]:
+        """What its record must say to be this part: which episodes of the data set these are depends on how many were kept before."""
+        return {"start": self.start, "stop": self.stop, "first": kept}
+
 
 def _generate(config: CollectConfig, source: Source, writer: shards.DatasetWriter) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Every part, run or found on the disk; and how many tries each task took."""
@@ -283,16 +287,15 @@ def _batch(
     config: CollectConfig, source: Source, writer: shards.DatasetWriter, batch: Sequence[Part], kept: Mapping[str, int], width: int
 ) -> list[dict[str, Any]]:
     """Records of the parts of one batch; it is run unless all of them are on the disk."""
-    about: list[dict[str, int]] = []
     counts, found = dict(kept), []
     for part in batch:
-        # Which episodes of the data set these are depends on how many were kept before.
-        about.append({"start": part.start, "stop": part.stop, "first": counts[part.task]})
-        one = writer.find(part.name, about[-1])
+        one = writer.find(part.name, part.about(counts[part.task]))
+        if one is None:
+            break
         found.append(one)
-        counts[part.task] += one["episodes"] if one is not None else 0
-    if all(one is not None for one in found):
-        return [one for one in found if one is not None]
+        counts[part.task] += one["episodes"]
+    else:
+        return found
     names = [part.task for part in batch for _ in range(part.start, part.stop)]
     numbers = [number for part in batch for number in range(part.start, part.stop)]
     taken = record(source.env, source.policy, names, numbers, seed=config.seed, noise=config.noise, width=width)
@@ -306,9 +309,8 @@ def _batch(
         counts[part.task] += len(chosen)
         episodes = [_kept(config, source, part.task, numbers[slot], taken.episode(slot)) for slot in chosen]
         won = sum(taken.success(slot) for slot in slots)
-        said = {"start": part.start, "stop": part.stop, "first": first}
         place = source.tasks.index(part.task) * config.episodes + first
-        records.append(writer.add(part.name, said, part.task, place, episodes, source.env.split, won=won))
+        records.append(writer.add(part.name, part.about(first), part.task, place, episodes, source.env.split, won=won))
     return records
 
 

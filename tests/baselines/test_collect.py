@@ -23,6 +23,7 @@ from baselines.config import ConfigError
 from baselines.metadata import DatasetError, check_files, digest, read_metadata
 from baselines.recording import RECORD_BYTES, batch_width, check_recordable, episode_seed, record
 from envs import catalog
+from envs.core.specs import Image
 from tests.toys import Chain, Point
 
 minari = pytest.importorskip("minari")
@@ -73,12 +74,24 @@ class StillPoint(Point):
         return {**super().references, "heuristic": Still(self)}
 
 
+@dataclass(frozen=True)
+class Pictured(Chain):
+    """A Chain seen as a picture that no lossy compression would keep."""
+
+    observation_space = property(lambda self: gym.spaces.Box(0, 255, (48, 40, 3), np.uint8))
+    observation_kinds = property(lambda self: Image())
+
+    def _observe(self, state, params):
+        grid = jnp.arange(48 * 40 * 3, dtype=jnp.int32).reshape(48, 40, 3)
+        return (grid * 7919 + 31 * state.position + 17 * state.steps).astype(jnp.uint8)
+
+
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch, compile_cache):
     """Data sets of a test stand in its own folder."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
     monkeypatch.chdir(tmp_path)
-    for name, cls in (("LedChain", LedChain), ("StillPoint", StillPoint)):
+    for name, cls in (("LedChain", LedChain), ("StillPoint", StillPoint), ("Pictured", Pictured)):
         catalog.register(f"Toy/{name}-v0", cls, description=name)
     return tmp_path
 
@@ -125,6 +138,7 @@ def replay(env, episode, seed, task):
         ["env=Toy/Options-v0", "agent=random"],
         ["env=Toy/Multi-v0", "agent=random", "noise=0.1"],
         ["env=Toy/Memory-v0", "agent=random"],
+        ["env=Toy/Pictured-v0", "agent=random", "env_kwargs.horizon=15"],
     ],
     ids=lambda words: "-".join(words[:1] + words[2:]),
 )
