@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.config import LISTS, VERBS, ConfigError, describe, hint, legal_keys, show
+from baselines.config import VERBS, WHAT, ConfigError, describe, hint, legal_keys, show
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -27,10 +27,12 @@ TAKE_MULTIRUN = ("train", "evaluate", "bench")
 BODIES = {
     "train": "baselines.training:main",
     "evaluate": "baselines.results:main",
+    "collect": "baselines.collect:run",
     "play": "baselines.play:run",
     "bench": "baselines.bench:run",
     "report": "baselines.report:run",
     "list": "baselines.listing:run",
+    "data": "baselines.data:run",
     "doctor": "baselines.doctor:run",
 }
 
@@ -47,6 +49,12 @@ EXAMPLES = {
         "taskloom evaluate run_dir=runs/obtain_ppo-1a2b3c4d checkpoint=best task=iron_pickaxe episodes=200 --json",
         "taskloom evaluate env=SkillGraph/Obtain-v0 agent=planner",
         "taskloom evaluate env=SkillGraph/All-v0 agent=random episodes=10",
+    ),
+    "collect": (
+        "taskloom collect env=SkillGraph/Obtain-v0 agent=planner task=[coal,iron_ingot] episodes=100",
+        "taskloom collect env=SkillGraph/Obtain-v0 agent=planner noise=0.1 filter=success",
+        "taskloom collect run_dir=runs/obtain_ppo-1a2b3c4d checkpoint=best quality=medium",
+        "taskloom collect env=SkillGraph/Obtain-v0 agent=random out=./data/random split=test seed=1 overwrite=true",
     ),
     "play": (
         "taskloom play",
@@ -66,11 +74,18 @@ EXAMPLES = {
         "taskloom report run_dir=[runs/a,runs/b] out=comparison.html threshold=0.8",
     ),
     "list": ("taskloom list envs", "taskloom list tasks env=SkillGraph/Obtain-v0", "taskloom list runs --json"),
+    "data": (
+        "taskloom data list",
+        "taskloom data info data=SkillGraph/Obtain-v0/expert-v0 --json",
+        "taskloom data verify data=[SkillGraph/Obtain-v0/expert-v0,./data/random]",
+        "taskloom data plot data=SkillGraph/Obtain-v0/expert-v0 out=returns.png",
+    ),
     "doctor": ("taskloom doctor", "taskloom doctor --json"),
 }
 
 ENVIRONMENT = {
     "TASKLOOM_COMPILE_CACHE": "folder for compiled programs, or `off`; default: taskloom/xla in the user's cache folder",
+    "MINARI_DATASETS_PATH": "folder of the data sets; default: ~/.minari/datasets",
     "JAX_PLATFORMS": "cpu, cuda or tpu; default: the best there is",
 }
 
@@ -125,7 +140,7 @@ def _run(words: list[str]) -> int:
         return OK
     if "--multirun" in flags and verb not in TAKE_MULTIRUN:
         raise ConfigError(f"--multirun is not for {verb}; it is for {', '.join(TAKE_MULTIRUN)}")
-    if verb == "list" and words and "=" not in words[0]:
+    if verb in WHAT and words and "=" not in words[0]:
         words[0] = f"what={words[0]}"
     _this_folder_first()
     from baselines import compose
@@ -146,7 +161,7 @@ def _run(words: list[str]) -> int:
 def run_verb(verb: str, config: Any) -> int:
     """Call a verb's body with its config."""
     module, _, function = BODIES[verb].partition(":")
-    if verb in ("train", "evaluate", "play", "bench"):
+    if verb in ("train", "evaluate", "collect", "play", "bench"):
         use_compile_cache()
     return int(getattr(importlib.import_module(module), function)(config) or 0)
 
@@ -229,7 +244,7 @@ def overview() -> str:
 def help_page(verb: str) -> str:
     """The page of `taskloom VERB --help`, generated from the fields of the verb's config."""
     cls = VERBS[verb]
-    what = " WHAT" if verb == "list" else ""
+    what = " WHAT" if verb in WHAT else ""
     lines = [f"taskloom {verb}{what} key=value ...", "", f"  {(cls.__doc__ or '').strip()}", "", "keys"]
     hints = typing.get_type_hints(cls)
     for name, field in legal_keys(cls).items():
@@ -242,8 +257,8 @@ def help_page(verb: str) -> str:
         shown = f"; default {show(default)}" if default is not None else ""
         example = f"; e.g. {field.metadata['example']}" if field.metadata.get("example") else ""
         lines.append(f"  {name + '=':<18}{text} [{kind}{shown}{example}]")
-    if verb == "list":
-        lines += ["", f"WHAT is one of {', '.join(LISTS)}"]
+    if verb in WHAT:
+        lines += ["", f"WHAT is one of {', '.join(WHAT[verb])}"]
     lines += ["", "flags"] + [f"  {name:<12}{text}" for name, text in FLAGS.items() if name != "--multirun" or verb in TAKE_MULTIRUN]
     lines += ["", "examples"] + [f"  {example}" for example in EXAMPLES[verb]]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from typing import Any
 from baselines.config import DEFAULT_EXPERIMENT, VERBS, AgentConfig, ConfigError, convert, hint, legal_keys, typed
 
 # Verbs with a YAML file in `configs`; the others take the defaults of their dataclass.
-COMPOSED = ("train", "evaluate", "play", "bench")
+COMPOSED = ("train", "evaluate", "collect", "play", "bench")
 # Verbs whose `agent=` is a config group of algorithms; elsewhere it names a reference.
 TRAINS = ("train", "bench")
 

@@ -129,6 +129,39 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class CollectConfig:
+    """Collect episodes of a reference or a trained run as a Minari data set. The same command goes on where it was interrupted."""
+
+    run_dir: str | None = key("run folder whose agent acts", example="runs/obtain_ppo-1a2b3c4d")
+    env: str | tuple[str, ...] | None = key("environment id, list of ids or collection; with run_dir: default is the run's own")
+    task: str | tuple[str, ...] | None = key("narrow the environment to these tasks")
+    split: str = key("train or test: disjoint worlds, goals or tasks", "train", choices=("train", "test"))
+    env_kwargs: Mapping[str, Any] = key("`env_kwargs.<name>=` configures the environment", {})
+    agent: AgentConfig = field(
+        default_factory=AgentConfig,
+        metadata={"help": "a reference of the environment: random, heuristic, expert, planner", "example": "expert"},
+    )
+    checkpoint: str | int = key("last, best or an update number", "last")
+    run_seed: int | None = key("with run_dir: which seed of the run acts; null: its first", None, least=0)
+    explore: bool | None = key("sample actions instead of taking the best one; null: as the agent declares", None)
+    episodes: int = key("episodes per task", 100, least=1)
+    seed: int = key("of the worlds and of every draw", 0, least=0)
+    noise: float = key("Box: standard deviation of Gaussian noise over half the range; else: share of random legal actions", 0.0, least=0)
+    filter: str = key(
+        "which episodes to keep; success: those that end in success, `episodes` of them per task", "all", choices=("all", "success")
+    )
+    tries: int | None = key("filter=success: episodes tried per task at most; null: ten per wanted one", None, least=1)
+    quality: str | None = key(
+        "names the data set; null: random, expert, expert-noise<percent>, or medium for a run", example="medium-replay"
+    )
+    references: int = key("episodes per task for the scores of random and expert in the metadata; 0: none", 10, least=0)
+    num_envs: int | None = key("episodes at once; null: as many as fit, at most 1,024", None, least=1)
+    out: str | None = key("Minari id, or a folder; null: `<env id>/<quality>-v0`", example="./data/trees")
+    overwrite: bool = key("replace out if it exists", False)
+    json: bool = key("print the result as JSON (--json)", False)
+
+
+@dataclass(frozen=True)
 class PlayConfig:
     """Watch an agent or a reference, play with the keyboard, or write a video. Alone: watch the agent that comes with the package."""
 
@@ -188,18 +221,37 @@ class ReportConfig:
     json: bool = key("print the result as JSON (--json)", False)
 
 
-LISTS = ("envs", "collections", "tasks", "agents", "experiments", "sizes", "runs")
+LISTS = ("envs", "collections", "tasks", "agents", "experiments", "sizes", "data", "runs")
 
 
 @dataclass(frozen=True)
 class ListConfig:
-    """List what there is: envs, collections, tasks, agents, experiments, sizes or runs."""
+    """List what there is: envs, collections, tasks, agents, experiments, sizes, data or runs."""
 
     what: str = key("what to list", "envs", choices=LISTS)
     env: str | tuple[str, ...] | None = key("tasks: of this environment only", example="SkillGraph/Obtain-v0")
     agent: str | None = key("sizes: of this agent only", example="ppo")
     run_dir: str = key("runs: folder that holds the run folders", "runs")
     json: bool = key("print the result as JSON (--json)", False)
+
+
+DATA = ("list", "info", "verify", "plot")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Look at data sets: list the local ones, show what one holds, verify that it is whole, or plot returns and lengths per task."""
+
+    what: str = key("what to do", "list", choices=DATA)
+    data: str | tuple[str, ...] | None = key("Minari id, folder or HDF5 file; a list of them", example="SkillGraph/Obtain-v0/random-v0")
+    references: bool = key("verify: run the references again and compare their scores; slow", False)
+    out: str | None = key("plot: write this file, .png or .svg; null: beside, named after the data set", example="returns.png")
+    overwrite: bool = key("replace out if it exists", False)
+    json: bool = key("print the result as JSON (--json)", False)
+
+
+# Verbs that take a word before their keys, and the legal words.
+WHAT: dict[str, tuple[str, ...]] = {"list": LISTS, "data": DATA}
 
 
 @dataclass(frozen=True)
@@ -212,10 +264,12 @@ class DoctorConfig:
 VERBS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "collect": CollectConfig,
     "play": PlayConfig,
     "bench": BenchConfig,
     "report": ReportConfig,
     "list": ListConfig,
+    "data": DataConfig,
     "doctor": DoctorConfig,
 }
 

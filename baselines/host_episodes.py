@@ -50,7 +50,7 @@ def _run(env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int) 
     slots = env.batch(len(numbers), singles=True)
     try:
         slots.start(_seeds(env, seed, int(numbers[-1]) + 1)[numbers])
-        actor = _Actor(env, policy, numbers, width, seed)
+        actor = Actor(env, policy, numbers, width, seed)
         arrays, limit = slots.arrays, int(env.suite.horizons[0])
         returns, length, ever = np.zeros(slots.num), np.zeros(slots.num), np.zeros(slots.num)
         end = np.zeros(slots.num)
@@ -74,7 +74,7 @@ def _seeds(env: HostEnv, seed: int, num: int) -> np.ndarray:
     return episode_seeds(env.split, f"evaluation {PROTOCOL} {seed}", num)
 
 
-class _Actor:
+class Actor:
     """Chooses actions for a batch of episodes; each episode's draws depend on its own number alone."""
 
     def __init__(self, env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int):
@@ -122,12 +122,12 @@ def _act(policy: AgentPolicy, keys: jax.Array, step: jax.Array, inputs: ActInput
 def random_action(env: HostEnv, generator: np.random.Generator, arrays: Arrays, slot: int) -> np.ndarray:
     """A uniformly random legal action of one slot (`[A, ...]` for several agents); unbounded numbers are normal."""
     if env.num_agents == 1:
-        return _draw(env.action_space, generator, None if arrays.action_mask is None else arrays.action_mask[slot])
+        return draw_action(env.action_space, generator, None if arrays.action_mask is None else arrays.action_mask[slot])
     masks = [None] * env.num_agents if arrays.action_mask is None else list(arrays.action_mask[slot])
-    return np.stack([_draw(env.action_space, generator, mask) for mask in masks])
+    return np.stack([draw_action(env.action_space, generator, mask) for mask in masks])
 
 
-def _draw(space: Any, generator: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
+def draw_action(space: Any, generator: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
     if isinstance(space, gym.spaces.Box):
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
         low, high = np.where(bounded, space.low, 0.0), np.where(bounded, space.high, 1.0)
@@ -179,6 +179,6 @@ class HostEpisode:
     def moments(self) -> Iterator[Moment]:
         """The rest of the episode under the policy, the present state first."""
         yield self.now
-        actor = _Actor(self.env, self.policy, self._numbers, 1, self._seed)
+        actor = Actor(self.env, self.policy, self._numbers, 1, self._seed)
         while not self.now.over:
             yield self.step(actor.act(self._batch.arrays, self.now.elapsed)[0])

@@ -11,6 +11,7 @@ from typing import Any
 from baselines.config import AgentConfig, ConfigError, ListConfig, hint
 
 Rows = list[dict[str, Any]]
+DATA_COLUMNS = ("id", "quality", "split", "tasks", "total_episodes", "total_steps", "size_mb", "status")
 
 
 def run(config: ListConfig) -> int:
@@ -148,6 +149,12 @@ def _experiments(_: ListConfig) -> tuple[Sequence[str], Rows]:
     return ("experiment", "env", "task", "agent", "total_steps", "num_envs", "seeds"), rows
 
 
+def _data(_: ListConfig) -> tuple[Sequence[str], Rows]:
+    from baselines import datasets
+
+    return DATA_COLUMNS, datasets.local()
+
+
 def _runs(config: ListConfig) -> tuple[Sequence[str], Rows]:
     from baselines.runs import read_config
 
@@ -210,5 +217,6 @@ LISTINGS: dict[str, Callable[[ListConfig], tuple[Sequence[str], Rows]]] = {
     "agents": _agents,
     "experiments": _experiments,
     "sizes": _sizes,
+    "data": _data,
     "runs": _runs,
 }

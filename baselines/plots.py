@@ -166,11 +166,35 @@ def heatmap(x: np.ndarray, values: np.ndarray, names: Sequence[str]) -> Any:
     return figure
 
 
-def save_png(figure: Any, path: Path) -> None:
-    """Write a PNG; the last act is a rename, so that a half-written picture is never seen."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def histograms(columns: Mapping[str, Mapping[str, Sequence[float]]], title: str = "", bins: int = 20) -> Any:
+    """One column of axes per quantity, one row per task (`columns`: quantity -> task -> values); all tasks share the bins of a quantity."""
+    tasks = list(dict.fromkeys(task for values in columns.values() for task in values))
     with _style():
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure = _figure(4.0 * len(columns), 0.5 + 1.3 * len(tasks))
+        axes = figure.subplots(len(tasks), len(columns), squeeze=False, sharex="col")
+        for column, (name, values) in enumerate(columns.items()):
+            edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, float) for v in values.values()]), bins)
+            for row, task in enumerate(tasks):
+                ax = axes[row, column]
+                ax.hist(values[task], edges, color=COLORS[column % len(COLORS)])
+                ax.axvline(float(np.mean(values[task])), color=INK, linewidth=1, linestyle=(0, (4, 3)))
+                ax.set_title(f"{task}: {name} {short(float(np.mean(values[task])))}")
+            axes[-1, column].set_xlabel(name)
+        figure.suptitle(title, fontsize=10, fontweight="bold")
+    return figure
+
+
+def save_png(figure: Any, path: Path) -> None:
+    """`save` as PNG."""
+    save(figure, path, "png")
+
+
+def save(figure: Any, path: Path, format: str | None = None) -> None:
+    """Write a picture as what its name says; the last act is a rename, so that a half-written picture is never seen."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    kind = format or path.suffix.removeprefix(".")
+    with _style():
+        figure.savefig(temporary, format=kind, metadata={"Software": None} if kind == "png" else {"Date": None})
     temporary.replace(path)
 
 

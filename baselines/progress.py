@@ -59,10 +59,12 @@ class RunProgress:
         total: env steps at the end of the run.
         done: env steps done already.
         console: where to draw; default: the terminal's error stream, so that standard output stays free for results.
+        verb, unit: what is being done and counted.
     """
 
-    def __init__(self, total: int, done: int = 0, console: Console | None = None):
+    def __init__(self, total: int, done: int = 0, console: Console | None = None, verb: str = "training", unit: str = "steps"):
         self.console = console or Console(stderr=True)
+        self.verb, self.unit = verb, unit
         self.total, self.start = total, done
         self._live: Progress | None = None
         self._last_line = 0.0
@@ -71,8 +73,8 @@ class RunProgress:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TaskProgressColumn(),
-                _Field("steps", "steps"),
-                _Field("rate", "steps/s"),
+                _Field("steps", unit),
+                _Field("rate", f"{unit}/s"),
                 _Field("eta", "left"),
                 _Field("score", ""),
                 _Field("memory", "mem"),
@@ -82,11 +84,12 @@ class RunProgress:
             self._task = self._live.add_task("compiling", total=total, completed=done)
             self._live.start()
         else:
-            self.note(f"training: {amount(done)} of {amount(total)} env steps done; compiling")
+            counted = "env steps" if unit == "steps" else unit
+            self.note(f"{verb}: {amount(done)} of {amount(total)} {counted} done; compiling")
 
     def update(self, env_steps: int, rate: float, score: str, memory: int, seeds: int = 1) -> None:
         """After a chunk: env steps so far (per seed), env steps per second (all seeds), how well episodes go (`success 40%`), bytes."""
-        state = "training"
+        state = self.verb
         eta = max(0, self.total - env_steps) * seeds / rate if rate > 0 else None
         shown: dict[str, Any] = {
             "steps": f"{amount(env_steps)}/{amount(self.total)}",
@@ -101,7 +104,7 @@ class RunProgress:
         now = time.monotonic()
         if now - self._last_line >= PLAIN_EVERY or env_steps >= self.total:
             self._last_line = now
-            parts = [f"steps {shown['steps']}", f"steps/s {shown['rate']}", f"left {shown['eta']}"]
+            parts = [f"{self.unit} {shown['steps']}", f"{self.unit}/s {shown['rate']}", f"left {shown['eta']}"]
             parts += [score] * bool(score) + [f"memory {shown['memory']}"] * bool(shown["memory"])
             self.note(f"{state}: {', '.join(parts)}")
 

@@ -263,7 +263,7 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
     # The network knows the tasks of its run by number: `task=` narrows what is evaluated, not the environment.
     env = build.make_env(theirs.env if own else config.env, theirs.task if own else None, config.split, kwargs)  # type: ignore[arg-type]
     trained.check_fits(env)
-    tasks = _tasks(config, env)
+    tasks = chosen_tasks(config, env)
     seeds = config.seeds if config.seeds is not None else theirs.seeds
     for seed in seeds:
         if seed not in theirs.seeds:
@@ -285,7 +285,8 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
     )
 
 
-def _tasks(config: EvaluateConfig, env: Any) -> list[str] | None:
+def chosen_tasks(config: Any, env: Any) -> list[str] | None:
+    """The tasks that `task=` of a config names, checked; None: all."""
     if config.task is None:
         return None
     names = [config.task] if isinstance(config.task, str) else list(config.task)

@@ -111,20 +111,20 @@ def test_commands_of_the_pages_are_understood(path, place):
 
 def understand(line):
     """Compose one command line and look up what it names; nothing is run."""
-    from baselines import build, compose
+    from baselines import build, compose, config
 
     verb, *words = shlex.split(line)[1:]
     flags = [word for word in words if word.startswith("--")]
     words = [word for word in words if word not in flags]
-    if verb == "list" and words and "=" not in words[0]:
+    if verb in config.WHAT and words and "=" not in words[0]:
         words[0] = f"what={words[0]}"
     if flags == ["--help"]:
         return
-    for config in compose.compose_all(verb, words, multirun="--multirun" in flags):
-        for env in build.env_ids(getattr(config, "env", None)):
+    for made in compose.compose_all(verb, words, multirun="--multirun" in flags):
+        for env in build.env_ids(getattr(made, "env", None)):
             row = build.find_row(env)
             if not isinstance(row, build.ExternalRow):
-                build.make_env(env, config.task if verb != "list" else None, env_kwargs=getattr(config, "env_kwargs", None))
+                build.make_env(env, made.task if verb != "list" else None, env_kwargs=getattr(made, "env_kwargs", None))
 
 
 @pytest.mark.slow

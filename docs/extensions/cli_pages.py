@@ -8,13 +8,13 @@ import typing
 from writing import block, code, table
 
 from baselines import cli
-from baselines.config import LISTS, VERBS, describe, legal_keys, show
+from baselines.config import VERBS, WHAT, describe, legal_keys, show
 
 
 def page(verb: str) -> str:
     """The page of one verb, in Markdown."""
     cls = VERBS[verb]
-    what = " WHAT" if verb == "list" else ""
+    what = " WHAT" if verb in WHAT else ""
     hints = typing.get_type_hints(cls)
     rows = []
     for name, field in legal_keys(cls).items():
@@ -27,7 +27,7 @@ def page(verb: str) -> str:
         text += f"; for example `{field.metadata['example']}`" if field.metadata.get("example") else ""
         rows.append((code(f"{name}="), legal, code(show(default)), text))
     parts = [f"# taskloom {verb}\n", f"{(cls.__doc__ or '').strip()}\n", block("text", f"taskloom {verb}{what} key=value ...")]
-    parts += [f"`WHAT` is one of {', '.join(map(code, LISTS))}.\n"] if verb == "list" else []
+    parts += [f"`WHAT` is one of {', '.join(map(code, WHAT[verb]))}.\n"] if verb in WHAT else []
     parts += ["## Keys\n", table(("key", "values", "default", "meaning"), rows)]
     flags = [(code(name), text) for name, text in cli.FLAGS.items() if name != "--multirun" or verb in cli.TAKE_MULTIRUN]
     parts += ["## Flags\n", table(("flag", "meaning"), flags)]

@@ -12,7 +12,7 @@ import pytest
 from baselines import cli
 from baselines.cli import main
 from baselines.compose import compose_all
-from baselines.config import VERBS, ConfigError, legal_keys
+from baselines.config import VERBS, WHAT, ConfigError, legal_keys
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
@@ -42,7 +42,7 @@ def test_every_example_of_the_help_pages_is_a_legal_command(line, monkeypatch):
     flags = [word for word in words if word.startswith("--")]
     words = [word for word in words if not word.startswith("--")]
     assert set(flags) <= set(cli.FLAGS)
-    if verb == "list":
+    if verb in WHAT:
         words[0] = f"what={words[0]}"
     try:
         compose_all(verb, words, multirun="--multirun" in flags)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import baselines
-from baselines import bench, cli, distributed, results, speed, training, video
+from baselines import bench, cli, collect, distributed, results, speed, training, video
 from baselines.config import VERBS, legal_keys
 from baselines.runners.online import OnlineRunner
 
@@ -31,6 +31,8 @@ COMMANDS = (
     "evaluate env=Toy/Chain-v0 agent=random episodes=2 task=left split=test --json",
     "evaluate env=SkillGraph/All-v0 agent=planner",
     "evaluate run_dir={run} checkpoint=last seeds=[0] explore=false",
+    "collect env=Toy/Chain-v0 agent=random episodes=3 noise=0.1 filter=success tries=9 seed=2 out=x/y-v0 overwrite=true --json",
+    "collect run_dir={run} checkpoint=last run_seed=0 explore=true quality=medium-replay references=0 num_envs=4 out=./sets/one",
     "play env=Toy/Chain-v0 agent=random out=film.gif fps=5 overwrite=true",
     "play env=SkillGraph/Obtain-v0 show=graph out=graph.svg task=coal",
     "play run_dir={run} checkpoint=best out=film.mp4",
@@ -41,6 +43,10 @@ COMMANDS = (
     "list tasks env=Toy/Chain-v0",
     "list runs run_dir=runs --json",
     "list sizes agent=ppo",
+    "list data",
+    "data list --json",
+    "data plot data=[x/y-v0,./sets/one] out=returns.svg",
+    "data verify data=x/y-v0 references=true",
     "doctor",
 )
 NASTY = (
@@ -78,7 +84,9 @@ def stop(*args, **kwargs):
 def harmless(monkeypatch, tmp_path):
     """Commands stop before they work, and write into a temporary folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data"))
     for holder, name in (
+        (collect, "_generate"),
         (training._Loop, "run"),
         (OnlineRunner, "init"),
         (results, "evaluate_policy"),
