@@ -24,6 +24,7 @@ from envs.manipulation.task import TERMS, TaskRow
 
 STEP = 0.015  # m that an action of 1 moves the commanded tool position: 0.75 m/s
 JOINT_STEP = 0.06  # rad, control="joint"
+JOINT_LEASH = 0.2  # rad that a commanded angle may be from the joint's
 GRAIN = 2.0**-13  # rad of commanded angles, about 0.1 mm at the tool
 LEASH = 0.06  # m that the commanded position may be from the tool, per axis
 LOW, HIGH = np.array([-0.17, -0.30, 0.012], np.float32), np.array([0.17, 0.30, 0.40], np.float32)  # of the commanded tool position
@@ -72,8 +73,8 @@ class Shared:
 class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
     """A 7-DoF arm with a two-finger gripper does the task that its row describes.
 
-    Control at 50 Hz (four steps of 5 ms). An action moves the commanded tool position by up to 1.5 cm per axis and sets the gripper. Episodes
-    last 200 steps (4 s) and are not cut short by success: `success_at_end` says whether the task is done when the time is up.
+    Control at 50 Hz (four steps of 5 ms). An action moves the commanded tool position by up to 1.5 cm per axis and sets the gripper.
+    Episodes last 200 steps (4 s) and are not cut short by success: `success_at_end` says whether the task is done when the time is up.
 
     Args:
         task: name of a task or several; None: every task of the suite.
@@ -262,9 +263,8 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             joints = arm.follow(state.joints, target)
         else:
             joints = state.joints + JOINT_STEP * action[:7]
-            joints = jnp.clip(
-                jnp.clip(joints, arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)), now.qpos[:7] - 0.2, now.qpos[:7] + 0.2
-            )
+            low, high = arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)
+            joints = jnp.clip(joints, jnp.maximum(low, now.qpos[:7] - JOINT_LEASH), jnp.minimum(high, now.qpos[:7] + JOINT_LEASH))
             target = tool
         # Commands are whole multiples of a small angle: kinematics that differ in their last bits (another machine, no jit) then give the
         # same motion, bit by bit, almost always.
@@ -331,8 +331,8 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
     def _terms(self, state: State, frames: Frames, row: TaskRow) -> tuple[dict[str, jax.Array], jax.Array]:
         """Reward terms, each from 0 to 1 (progress may be negative), and success (float32 0 or 1). Version 1.
 
-        near: 1 - tanh(5 d), d from the tool to the touch point. hold: how far the fingers are closed on what is between them. lift: share of
-        the height that the held key must have. progress: share of the way that is done. success: the task is done in this step.
+        near: 1 - tanh(5 d), d from the tool to the touch point. hold: how far the fingers are closed on what is between them. lift: share
+        of the height that the held key must have. progress: share of the way that is done. success: the task is done in this step.
         """
         tool, touch = frames.position[0], frames.point(row.touch_frame, row.touch_offset)
         key, goal = frames.point(row.key_frame, row.key_offset), self.goal_point(state, frames, row)

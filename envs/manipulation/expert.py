@@ -1,7 +1,7 @@
 """Scripted experts: one interpreter for the programs that the task rows hold, and a policy that does nothing.
 
-A program is a short list of phases, each of which brings the tool to a point and sets the gripper (`task.Phase`). What differs between tasks
-is data, so that one pure function is the expert of every task in a batch.
+A program is a short list of phases, each of which brings the tool to a point and sets the gripper (`task.Phase`). What differs between
+tasks is data, so that one pure function is the expert of every task in a batch.
 """
 
 from __future__ import annotations

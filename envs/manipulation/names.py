@@ -27,7 +27,8 @@ SUITES = {
     "MT25": (
         (
             *_MT10, "coffee_pull", "pick_out_of_hole", "disassemble", "pick_place_wall", "basketball", "stick_pull", "button_press_wall",
-            "faucet_open", "door_lock", "lever_pull", "sweep_into", "faucet_close", "coffee_button", "button_press_topdown_wall", "dial_turn",
+            "faucet_open", "door_lock", "lever_pull", "sweep_into", "faucet_close", "coffee_button", "button_press_topdown_wall",
+            "dial_turn",
         ),
     ) * 2,
     "MT50": (TASKS, TASKS),

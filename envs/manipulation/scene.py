@@ -127,8 +127,8 @@ def _free(name: str, body: Body | None, count: int) -> str:
     if name == "a":
         radius, alpha = (here.ball, 1.0) if here.ball else (1e-3, 0.0)
         geoms += f'\n<geom name="ball" type="sphere" size="{radius}" rgba="{_numbers((*here.color, alpha))}" {more}/>'
-    # The library treats a body whose centre of mass is its origin apart, with arrays of another size. A grain beside the centre (it shifts it
-    # by 20 micrometres) makes all bodies alike.
+    # The library treats a body whose centre of mass is its origin apart, with arrays of another size. A grain beside the centre (it shifts
+    # it by 20 micrometres) makes all bodies alike.
     geoms += f'\n<geom type="sphere" size="0.001" pos="0.01 0.006 0.003" mass="{2e-3 * here.mass:.8g}" rgba="0 0 0 0" {UNSEEN}/>'
     # An unused object floats where nothing is; a massless one would upset the solver, so it weighs as a real one.
     inertial = "" if volume else '<inertial pos="2e-5 0 0" mass="0.1" diaginertia="1e-4 1e-4 1e-4"/>'

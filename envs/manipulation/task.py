@@ -53,8 +53,8 @@ class Phase:
     """One step of an expert's program: bring the tool to a point.
 
     Attributes:
-        to: "touch" (the task's touch point), "goal", "carry" (where the tool must be for the key point to be at the goal), "here" (where the
-            tool was when the phase began), or a frame of `frames.FRAMES`.
+        to: "touch" (the task's touch point), "goal", "carry" (where the tool must be for the key point to be at the goal), "here" (where
+            the tool was when the phase began), or a frame of `frames.FRAMES`.
         offset: m; in the frame's axes for fixture, mount, slider and turner, else in the world's.
         grip: the gripper's action, -1 open to 1 closed.
         tol: m from the point at which the phase is over. steps: (least, most) env steps of the phase.
