@@ -44,6 +44,11 @@ def push(frame: str, beside: Vec, ahead: Vec, rise: float = 0.1, speed: float = 
     )
 
 
+def arc(part: Part, point: Vec, angles: tuple[float, ...], speed: float = 0.4, hold: bool = False) -> tuple[Phase, ...]:
+    """Closed fingers go through the places that a point of a turning part has at some angles, and stay at the last one."""
+    return tuple(Phase("mount", turned(part, point, angle).low, grip=1.0, tol=0.015, speed=speed, hold=hold) for angle in angles)
+
+
 # Drawers.
 
 CABINET = (
@@ -133,7 +138,11 @@ SASH = Part(
 SASH_SIDE = (-0.040, -0.024, 0.088)
 
 CUPPED_SASH = Part(
-    (PANE, Box((0.020, 0.006, 0.024), (-0.026, -0.034, 0.078), color=YELLOW), Box((0.020, 0.006, 0.024), (-0.026, 0.034, 0.078), color=YELLOW)),
+    (
+        PANE,
+        Box((0.020, 0.006, 0.024), (-0.026, -0.034, 0.078), color=YELLOW),
+        Box((0.020, 0.006, 0.024), (-0.026, 0.034, 0.078), color=YELLOW),
+    ),
     pos=(0, -0.078, 0), axis=(0, 1, 0), range=(0, 0.155), damping=5.0, friction=0.8, stiffness=30.0, rest=0.22,
 )  # fmt: skip
 CUP = (-0.036, 0, 0.088)
@@ -379,7 +388,10 @@ TASKS = (
         mode="hinge",
         target=2.2,
         tol=0.05,
-        program=push("turner", plus(DIAL_SIDE, (0, -0.010, 0)), plus(DIAL_SIDE, (0, 0.022, 0))),
+        program=(
+            *push("turner", plus(DIAL_SIDE, (0, -0.010, 0)), DIAL_SIDE)[:2],
+            *arc(DIAL, plus(DIAL_SIDE, (0, 0.006, 0)), (0.6, 1.2, 1.8, 2.45)),
+        ),
     ),
     # A lever with a level axis and a spring: grasped at its end, pulled up along an arc that turns it within the fingers, and held.
     Task(
@@ -394,10 +406,6 @@ TASKS = (
         target=0.9,
         tol=0.05,
         width=0.012,
-        program=(
-            *grasp(),
-            Phase("mount", turned(LEVER, LEVER_KNOB, 0.5).low, grip=1.0, speed=0.4, hold=True),
-            Phase("mount", turned(LEVER, LEVER_KNOB, 1.0).low, grip=1.0, speed=0.4, hold=True),
-        ),
+        program=(*grasp(), *arc(LEVER, LEVER_KNOB, (0.6, 1.15), hold=True)),
     ),
 )
