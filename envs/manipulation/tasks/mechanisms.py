@@ -44,6 +44,11 @@ def push(frame: str, beside: Vec, ahead: Vec, rise: float = 0.1, speed: float = 
     )
 
 
+def arc(part: Part, point: Vec, angles: tuple[float, ...], speed: float = 0.4, hold: bool = False) -> tuple[Phase, ...]:
+    """Closed fingers go through the places that a point of a turning part has at some angles, and stay at the last one."""
+    return tuple(Phase("mount", turned(part, point, angle).low, grip=1.0, tol=0.015, speed=speed, hold=hold) for angle in angles)
+
+
 # Drawers.
 
 CABINET = (
@@ -57,7 +62,7 @@ DRAWER = Part(
         Box((0.006, 0.04, 0.012), (-0.155, 0, 0.067), color=STEEL),
         Box((0.03, 0.004, 0.008), (-0.125, 0, 0.067), color=STEEL),
     ),
-    axis=(-1, 0, 0), range=(0, 0.16), damping=4.0, friction=0.5,
+    axis=(-1, 0, 0), range=(0, 0.16), damping=4.0, friction=1.5,
 )  # fmt: skip
 DRAWER_HOOK = (-0.126, 0.024, 0.067)  # behind the bar, beside its post
 
@@ -104,9 +109,10 @@ BOLT = Part(
         Box((0.012, 0.033, 0.007), (0, 0.022, 0), color=STEEL),
         Box((0.020, 0.010, 0.010), (0.038, 0, 0), color=DARK),
     ),
-    pos=(-0.064, 0, 0.15), axis=(-1, 0, 0), range=(0, 1.57), damping=0.15, friction=0.15,
+    pos=(-0.064, 0, 0.15), axis=(-1, 0, 0), range=(-1.0, 1.57), damping=0.3, friction=0.5,
 )  # fmt: skip
 BOLT_TOP = (-0.004, 0.036, 0.018)
+BOLT_UP = (0, math.sin(1.0), math.cos(1.0))  # the vertical in the bolt's frame, where it starts
 
 DROP_BOLT = Part(
     (
@@ -133,7 +139,11 @@ SASH = Part(
 SASH_SIDE = (-0.040, -0.024, 0.088)
 
 CUPPED_SASH = Part(
-    (PANE, Box((0.020, 0.006, 0.024), (-0.026, -0.034, 0.078), color=YELLOW), Box((0.020, 0.006, 0.024), (-0.026, 0.034, 0.078), color=YELLOW)),
+    (
+        PANE,
+        Box((0.020, 0.006, 0.024), (-0.026, -0.034, 0.078), color=YELLOW),
+        Box((0.020, 0.006, 0.024), (-0.026, 0.034, 0.078), color=YELLOW),
+    ),
     pos=(0, -0.078, 0), axis=(0, 1, 0), range=(0, 0.155), damping=5.0, friction=0.8, stiffness=30.0, rest=0.22,
 )  # fmt: skip
 CUP = (-0.036, 0, 0.088)
@@ -143,7 +153,7 @@ CUP = (-0.036, 0, 0.088)
 TAP = (Box((0.024, 0.024, 0.03), (0, 0, 0.03), color=STEEL), Box((0.05, 0.010, 0.008), (-0.06, 0, 0.046), color=STEEL))
 TAP_LEVER = Part(
     (Box((0.055, 0.009, 0.010), (0.052, 0, 0), color=BLUE), Box((0.018, 0.018, 0.014), color=STEEL)),
-    pos=(0, 0, 0.078), axis=(0, 0, 1), range=(0, 1.6), damping=0.15, friction=0.10,
+    pos=(0, 0, 0.078), axis=(0, 0, 1), range=(0, 1.6), damping=0.2, friction=0.25,
 )  # fmt: skip
 TAP_LEVER_SIDE = (0.078, -0.024, 0.0)
 
@@ -241,7 +251,7 @@ TASKS = (
         tol=0.08,
         program=push("turner", plus(SPRUNG_FACE, (-0.015, 0, 0)), plus(SPRUNG_FACE, (0.022, 0, 0))),
     ),
-    # A bolt on a pin across the panel: pressed down from above, then sideways below the pin, until it hangs.
+    # A bolt on a level pin that points up at the side: pushed over, pressed down, and then sideways below the pin, until it hangs.
     Task(
         "door_lock",
         (
@@ -252,14 +262,15 @@ TASKS = (
             "rotate the bolt until it hangs",
         ),
         Scene(mount=(PANEL,), turner=BOLT),
-        mount=Spot((0.0, -0.22, -0.05), (0.16, 0.18, 0.07), yaw=(-0.2, 0.2)),
+        mount=Spot((0.10, -0.24, -0.05), (0.20, 0.20, 0.01), yaw=(-0.2, 0.2)),
         touch=Point("turner", BOLT_TOP),
         key=Point("turner", BOLT_TOP),
-        goal=turned(BOLT, BOLT_TOP, 1.35),
+        goal=turned(BOLT, BOLT_TOP, 1.5),
         mode="hinge",
-        target=1.35,
+        target=1.5,
+        start=(0.0, -1.0),
         tol=0.05,
-        program=push("turner", plus(BOLT_TOP, (0, 0, 0.012)), plus(BOLT_TOP, (0, 0, -0.02)), rise=0.08),
+        program=push("turner", plus(BOLT_TOP, (0, 0, 0.012)), plus(BOLT_TOP, (0, 0, -0.02)), up=BOLT_UP),
     ),
     # A bolt that a spring holds down in the floor: grasped by its knob, drawn up and held.
     Task(
@@ -379,7 +390,10 @@ TASKS = (
         mode="hinge",
         target=2.2,
         tol=0.05,
-        program=push("turner", plus(DIAL_SIDE, (0, -0.010, 0)), plus(DIAL_SIDE, (0, 0.022, 0))),
+        program=(
+            *push("turner", plus(DIAL_SIDE, (0, -0.010, 0)), DIAL_SIDE)[:2],
+            *arc(DIAL, plus(DIAL_SIDE, (0, 0.006, 0)), (0.6, 1.2, 1.8, 2.45)),
+        ),
     ),
     # A lever with a level axis and a spring: grasped at its end, pulled up along an arc that turns it within the fingers, and held.
     Task(
@@ -394,10 +408,6 @@ TASKS = (
         target=0.9,
         tol=0.05,
         width=0.012,
-        program=(
-            *grasp(),
-            Phase("mount", turned(LEVER, LEVER_KNOB, 0.5).low, grip=1.0, speed=0.4, hold=True),
-            Phase("mount", turned(LEVER, LEVER_KNOB, 1.0).low, grip=1.0, speed=0.4, hold=True),
-        ),
+        program=(*grasp(), *arc(LEVER, LEVER_KNOB, (0.6, 1.15), hold=True)),
     ),
 )
