@@ -6,7 +6,7 @@ from envs.manipulation.scene import BLUE, RED, STEEL, WOOD, Body, Box, Scene
 from envs.manipulation.task import Phase, Point, Spot, Task, at
 
 BLOCK = Body((Box((0.02, 0.02, 0.02), color=RED),), mass=0.1)
-WIDE = Body((Box((0.025, 0.042, 0.015), color=RED),), mass=0.1)  # wider than the gripper opens
+TILE = Body((Box((0.03, 0.042, 0.011), color=RED),), mass=0.1)  # wider than the gripper opens
 BEHIND = Point("a", (-0.034, 0, 0))  # where the hand pushes BLOCK away from the robot
 TWO = 0.0  # gripper action at which the fingers are 2 cm apart: two contacts on a block's face keep it from turning
 
@@ -37,7 +37,7 @@ def grasp(depth: float = 0.0, steps: int = 14, grip: float = -1.0, above: float 
     )
 
 
-def held(to: str, z: float = 0.0, tol: float = 0.012, speed: float = 0.6) -> Phase:
+def held(to: str, z: float = 0.0, tol: float = 0.012, speed: float = 0.4) -> Phase:
     """Move what is held; begin again if it slips away."""
     return Phase(to, (0, 0, z), grip=1.0, tol=tol, speed=speed, hold=True)
 
@@ -46,6 +46,11 @@ def down(to: str, offset: tuple[float, float, float], grip: float, above: float 
     """Come to a point beside a thing from above."""
     x, y, z = offset
     return (Phase(to, (x, y, z + above), grip=grip, tol=0.015), Phase(to, offset, grip=grip, tol=0.01, steps=(0, 30)))
+
+
+def meet(grip: float, x: float = 0.004, y: float = 0.0) -> Phase:
+    """Move up to the thing straight, so that it is met in its middle."""
+    return Phase("touch", (x, y, 0), grip=grip, tol=0.006, steps=(0, 12), speed=0.3)
 
 
 RELEASE = (Phase("here", grip=-1.0, steps=(10, 10)), Phase("here", (0, 0, 0.12)))
@@ -86,13 +91,13 @@ TASKS = (
          "move the block to the goal without lifting it", "keep the block on the table and push it to the goal", "nudge the cube to the target"),
         Scene(a=BLOCK),
         fixture=Spot((0.0, -0.18, 0.0), (0.03, 0.18, 0.0)),
-        a=Spot((-0.11, -0.05, 0.02), (-0.05, 0.05, 0.02), on="fixture"),
+        a=Spot((-0.11, -0.03, 0.02), (-0.05, 0.03, 0.02), on="fixture"),
         touch=BEHIND,
         key=Point("a"),
-        goal=Spot((0.05, -0.05, 0.02), (0.13, 0.05, 0.02), on="fixture"),
+        goal=Spot((0.05, -0.03, 0.02), (0.13, 0.03, 0.02), on="fixture"),
         tol=0.025,
         high=(9, 9, 0.01),
-        program=(*down("touch", (-0.02, 0, 0), TWO), Phase("carry", grip=TWO, speed=0.4, hold=True)),
+        program=(*down("touch", (-0.02, 0, 0), TWO), meet(TWO), Phase("carry", grip=TWO, speed=0.3, hold=True)),
     ),
     # The way of the block has a corner: sideways past the wall's end, then away from the robot.
     Task(
@@ -112,7 +117,8 @@ TASKS = (
             Phase("fixture", (-0.06, LANE + 0.032, 0.02), grip=1.0, speed=0.4),
             Phase("here", (0, 0.03, 0.09), grip=1.0, tol=0.02),
             *down("touch", (-0.02, 0, 0), TWO),
-            Phase("carry", grip=TWO, speed=0.4),
+            meet(TWO),
+            Phase("carry", grip=TWO, speed=0.3),
         ),
     ),
     # Walls leave no room for fingers beside the block: it must be dragged out towards the robot by a closed hand behind it.
@@ -123,9 +129,9 @@ TASKS = (
         Scene(
             a=Body((Box((0.02, 0.025, 0.02), color=RED),), mass=0.1),
             fixture=(
-                Box((0.09, 0.008, 0.03), (0.04, -0.042, 0.03), color=STEEL),
-                Box((0.09, 0.008, 0.03), (0.04, 0.042, 0.03), color=STEEL),
-                Box((0.008, 0.05, 0.03), (0.138, 0, 0.03), color=STEEL),
+                Box((0.09, 0.008, 0.025), (0.04, -0.042, 0.025), color=STEEL),
+                Box((0.09, 0.008, 0.025), (0.04, 0.042, 0.025), color=STEEL),
+                Box((0.008, 0.05, 0.025), (0.138, 0, 0.025), color=STEEL),
             ),
         ),
         fixture=Spot((-0.03, -0.22, 0.0), (0.05, 0.22, 0.0)),
@@ -172,39 +178,40 @@ TASKS = (
         "sweep",
         ("sweep the tile off the ledge", "wipe the tile sideways over the edge", "push the tile to the left until it drops from the board",
          "brush the tile down onto the table beside the board", "sweep the flat block off to the side", "clear the tile from the ledge with the side of the hand"),
-        Scene(a=WIDE, fixture=(Box((0.08, 0.08, 0.0125), (0, -0.08, 0.0125)),)),
+        Scene(a=TILE, fixture=(Box((0.08, 0.08, 0.0125), (0, -0.08, 0.0125)),)),
         fixture=Spot((-0.07, -0.08, 0.0), (0.08, 0.18, 0.0)),
-        a=Spot((-0.025, -0.10, 0.04), (0.025, -0.06, 0.04), on="fixture"),
+        a=Spot((-0.025, -0.10, 0.036), (0.025, -0.06, 0.036), on="fixture"),
         touch=Point("a", (0, -0.056, 0)),
         key=Point("a"),
-        goal=at(0, 0.065, 0.015, on="fixture"),
+        goal=at(0, 0.065, 0.011, on="fixture"),
         weight=(0.5, 1.0, 1.0),
         tol=0.03,
         high=(9, 9, 0.008),
         upright=0.95,
-        program=(*down("touch", (0, -0.015, 0.002), 1.0), Phase("goal", (0, -0.05, 0.025), grip=1.0, speed=0.3, tol=0.006), Phase("here", (0, 0, 0.1), grip=1.0)),
+        program=(*down("touch", (0, -0.015, 0.002), 1.0), meet(1.0, 0, 0.004), Phase("goal", (0, -0.05, 0.025), grip=1.0, speed=0.3, tol=0.006), Phase("here", (0, 0, 0.1), grip=1.0)),
     ),
     # A tile too wide to be grasped is swept into a hole; a push too short or beside it leaves the tile on the platform.
     Task(
         "sweep_into",
         ("sweep the tile into the hole", "push the tile along until it falls into the gap", "drop the tile into the hole by pushing it",
          "slide the tile over the platform into the pit", "brush the flat block into the opening", "get the tile into the hole without grasping it"),
-        Scene(a=WIDE, fixture=hole((0.042, 0.06), near=0.13, far=0.03, side=0.012, height=0.04)),
-        fixture=Spot((0.02, -0.20, 0.0), (0.10, 0.20, 0.0)),
-        a=Spot((-0.13, -0.03, 0.055), (-0.08, 0.03, 0.055), on="fixture"),
-        touch=Point("a", (-0.039, 0, 0)),
+        Scene(a=TILE, fixture=hole((0.05, 0.065), near=0.13, far=0.03, side=0.012, height=0.03)),
+        fixture=Spot((0.03, -0.20, 0.0), (0.11, 0.20, 0.0)),
+        a=Spot((-0.13, -0.02, 0.041), (-0.085, 0.02, 0.041), on="fixture"),
+        touch=Point("a", (-0.044, 0, 0.005)),
         key=Point("a"),
-        goal=at(0, 0, 0.015, on="fixture"),
+        goal=at(0, 0, 0.011, on="fixture"),
         tol=0.035,
-        high=(0.042, 0.06, 0.01),
-        program=(*down("touch", (-0.015, 0, 0), TWO), Phase("goal", (-0.028, 0, 0.042), grip=TWO, speed=0.3, tol=0.006), Phase("here", (0, 0, 0.1), grip=TWO)),
+        high=(0.05, 0.065, 0.008),
+        program=(*down("touch", (-0.015, 0, 0), TWO), meet(TWO), Phase("goal", (-0.042, 0, 0.036), grip=TWO, speed=0.25, tol=0.006, steps=(0, 80)), Phase("here", (0, 0, 0.05), grip=TWO, tol=0.02),
+                 Phase("goal", (-0.01, 0, 0.028), grip=TWO, speed=0.5, steps=(15, 30)), Phase("here", (0, 0, 0.1), grip=TWO)),
     ),
     # The pit is narrower than the open hand: the fingers must go in half closed.
     Task(
         "pick_out_of_hole",
         ("pick the block out of the hole", "lift the block from the pit to the goal", "reach into the pit and take the block out",
          "raise the block from the narrow hole", "fetch the cube out of the pit and hold it at the mark", "get the cube from the hole up to the target"),
-        Scene(a=BLOCK, fixture=hole((0.032, 0.047), near=0.03, far=0.03, side=0.015, height=0.07)),
+        Scene(a=BLOCK, fixture=hole((0.032, 0.047), near=0.03, far=0.03, side=0.015, height=0.056)),
         fixture=Spot((-0.10, -0.20, 0.0), (0.10, 0.20, 0.0)),
         a=Spot((-0.01, -0.004, 0.02), (0.01, 0.004, 0.02), on="fixture"),
         touch=Point("a"),
@@ -223,9 +230,9 @@ TASKS = (
         Scene(
             a=BLOCK,
             fixture=(
-                *(Box((0.07, 0.006, 0.03), (0, y, 0.03), color=BLUE) for y in (-0.17, 0.17)),
-                Box((0.07, 0.006, 0.045), (0, 0, 0.045), color=BLUE),
-                *(Box((0.006, 0.176, 0.03), (x, 0, 0.03), color=BLUE) for x in (-0.076, 0.076)),
+                *(Box((0.07, 0.006, 0.02), (0, y, 0.02), color=BLUE) for y in (-0.17, 0.17)),
+                Box((0.07, 0.006, 0.03), (0, 0, 0.03), color=BLUE),
+                *(Box((0.006, 0.176, 0.02), (x, 0, 0.02), color=BLUE) for x in (-0.076, 0.076)),
             ),
         ),
         fixture=Spot((-0.07, -0.09, 0.0), (0.10, 0.09, 0.0)),
@@ -237,8 +244,8 @@ TASKS = (
         high=(0.07, 0.08, 0.01),
         clear=0.06,
         width=0.02,
-        lift=0.09,
-        program=(*grasp(), held("here", 0.13), held("carry", 0.12, tol=0.02), held("carry", 0.01), *RELEASE),
+        lift=0.06,
+        program=(*grasp(), held("here", 0.10), held("carry", 0.10, tol=0.03), held("carry", 0.01), *RELEASE),
     ),
     # A tall block must be set down on a board, upright, and let go.
     Task(
@@ -277,10 +284,10 @@ TASKS = (
         a=Spot((-0.16, -0.22, 0.02), (-0.07, 0.22, 0.02)),
         touch=Point("a"),
         key=Point("a"),
-        goal=Spot((0, 0, 0.045), (0, 0, 0.06), on="fixture"),
+        goal=Spot((0, 0, 0.05), (0, 0, 0.065), on="fixture"),
         tol=0.015,
         width=0.02,
         lift=0.10,
-        program=(*grasp(), held("here", 0.14), held("carry", 0.10, tol=0.006), held("carry", speed=0.4)),
+        program=(*grasp(), held("here", 0.14), held("carry", 0.10, tol=0.006), held("carry", speed=0.3)),
     ),
 )  # fmt: skip
