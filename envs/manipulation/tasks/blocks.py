@@ -53,6 +53,7 @@ def meet(grip: float, x: float = 0.004, y: float = 0.0) -> Phase:
     return Phase("touch", (x, y, 0), grip=grip, tol=0.006, steps=(0, 12), speed=0.3)
 
 
+AHEAD = Phase("goal", (-0.032, 0, 0), grip=TWO, speed=0.25)  # BLOCK before the fingers comes to lie at the goal
 RELEASE = (Phase("here", grip=-1.0, steps=(10, 10)), Phase("here", (0, 0, 0.12)))
 
 LANE = -0.11  # push_wall: y of the way past the wall, in the wall's frame
@@ -109,13 +110,13 @@ TASKS = (
         ),
         Scene(a=BLOCK),
         fixture=Spot((0.0, -0.18, 0.0), (0.03, 0.18, 0.0)),
-        a=Spot((-0.11, -0.03, 0.02), (-0.05, 0.03, 0.02), on="fixture"),
+        a=Spot((-0.11, -0.025, 0.02), (-0.05, 0.025, 0.02), on="fixture"),
         touch=BEHIND,
         key=Point("a"),
-        goal=Spot((0.05, -0.03, 0.02), (0.13, 0.03, 0.02), on="fixture"),
-        tol=0.025,
+        goal=Spot((0.05, -0.025, 0.02), (0.13, 0.025, 0.02), on="fixture"),
+        tol=0.03,
         high=(9, 9, 0.01),
-        program=(*down("touch", (-0.02, 0, 0), TWO), meet(TWO), Phase("carry", grip=TWO, speed=0.3, hold=True)),
+        program=(*down("touch", (-0.02, 0, 0), TWO), meet(TWO), AHEAD),
     ),
     # The way of the block has a corner: sideways past the wall's end, then away from the robot.
     Task(
@@ -142,7 +143,7 @@ TASKS = (
             Phase("here", (0, 0.03, 0.09), grip=1.0, tol=0.02),
             *down("touch", (-0.02, 0, 0), TWO),
             meet(TWO),
-            Phase("carry", grip=TWO, speed=0.3),
+            AHEAD,
         ),
     ),
     # Walls leave no room for fingers beside the block: it must be dragged out towards the robot by a closed hand behind it.
@@ -229,7 +230,8 @@ TASKS = (
         Scene(a=TILE, fixture=(Box((0.08, 0.08, 0.0125), (0, -0.08, 0.0125)),)),
         fixture=Spot((-0.07, -0.08, 0.0), (0.08, 0.18, 0.0)),
         a=Spot((-0.025, -0.10, 0.036), (0.025, -0.06, 0.036), on="fixture"),
-        touch=Point("a", (0, -0.056, 0)),
+        touch=Point("a", (0, -0.10, 0)),  # there an open hand is clear of the tile
+        slack=0.047,
         key=Point("a"),
         goal=at(0, 0.065, 0.011, on="fixture"),
         weight=(0.5, 1.0, 1.0),
@@ -237,8 +239,8 @@ TASKS = (
         high=(9, 9, 0.008),
         upright=0.95,
         program=(
-            *down("touch", (0, -0.015, 0.002), 1.0),
-            meet(1.0, 0, 0.004),
+            *down("touch", (0, 0.029, 0.002), 1.0),
+            meet(1.0, 0, 0.048),
             Phase("goal", (0, -0.05, 0.025), grip=1.0, speed=0.3, tol=0.006),
             Phase("here", (0, 0, 0.1), grip=1.0),
         ),
@@ -254,9 +256,9 @@ TASKS = (
             "brush the flat block into the opening",
             "get the tile into the hole without grasping it",
         ),
-        Scene(a=TILE, fixture=hole((0.05, 0.065), near=0.13, far=0.03, side=0.024, height=0.03)),
+        Scene(a=TILE, fixture=hole((0.05, 0.065), near=0.13, far=0.03, side=0.024, height=0.024)),
         fixture=Spot((0.03, -0.20, 0.0), (0.11, 0.20, 0.0)),
-        a=Spot((-0.13, -0.02, 0.041), (-0.085, 0.02, 0.041), on="fixture"),
+        a=Spot((-0.13, -0.02, 0.035), (-0.085, 0.02, 0.035), on="fixture"),
         touch=Point("a", (-0.044, 0, 0.005)),
         key=Point("a"),
         goal=at(0, 0, 0.011, on="fixture"),
@@ -265,9 +267,7 @@ TASKS = (
         program=(
             *down("touch", (-0.015, 0, 0), TWO),
             meet(TWO),
-            Phase("goal", (-0.042, 0, 0.036), grip=TWO, speed=0.25, tol=0.006, steps=(0, 80)),
-            Phase("here", (0, 0, 0.05), grip=TWO, tol=0.02),
-            Phase("goal", (-0.01, 0, 0.028), grip=TWO, speed=0.5, steps=(15, 30)),
+            Phase("goal", (-0.044, 0, 0.029), grip=TWO, speed=0.25, tol=0.006, steps=(0, 80)),
             Phase("here", (0, 0, 0.1), grip=TWO),
         ),
     ),
