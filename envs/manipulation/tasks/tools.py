@@ -79,7 +79,7 @@ HOOK = Body(
         Box((0.007, 0.018, 0.010), (0.083, 0.025, 0), color=YELLOW),
         Box((0.015, 0.012, 0.010), (-0.09, 0, 0), color=YELLOW),  # a counterweight, or the stick would sink in the hand
     ),
-    mass=0.05,
+    mass=0.03,
 )
 STICK_GRIP = Point("a", (-0.05, 0, 0))
 MUG = Body((Box((0.018, 0.018, 0.022), color=RED), Box((0.008, 0.004, 0.012), (0.026, 0, 0), color=RED)), mass=0.1)
@@ -175,7 +175,8 @@ TASKS = (
     # The way back: the peg sits in its hole and only comes out along it; the hand must pull what sticks out.
     Task(
         "peg_unplug_side",
-        ("pull the peg out of the hole", "unplug the peg sideways", "take the peg out of the block", "draw the peg out of the side of the block",
+        ("pull the peg out of the hole", "unplug the peg sideways", "take the peg out of the block",
+         "draw the peg out of the side of the block",
          "remove the plugged peg"),
         Scene(a=PEG, fixture=bore(BORE, GAP, 0.04)),
         a=at(-0.008, 0, BORE - GAP + 0.012, on="fixture"),
@@ -262,16 +263,17 @@ TASKS = (
         program=(
             *grasp(),
             up(0.05),
-            Phase("b", (-0.24, -0.056, 0.028), grip=1.0, tol=0.01, speed=0.5, hold=True),
-            Phase("b", (-0.108, -0.056, 0.028), grip=1.0, tol=0.006, speed=0.5, hold=True),
-            Phase("b", (-0.108, -0.022, 0.028), grip=1.0, tol=0.004, speed=0.4, hold=True),
+            Phase("b", (-0.24, -0.056, 0.033), grip=1.0, tol=0.01, speed=0.5, hold=True),
+            Phase("b", (-0.108, -0.056, 0.033), grip=1.0, tol=0.006, speed=0.5, hold=True),
+            Phase("b", (-0.108, -0.022, 0.033), grip=1.0, tol=0.004, speed=0.4, hold=True),
             carry(speed=0.3),
         ),
     ),
     # A ring over a post, from above; the hand must leave it there.
     Task(
         "assembly",
-        ("put the ring on the peg", "place the ring around the post", "assemble the ring and the peg", "thread the ring onto the standing peg",
+        ("put the ring on the peg", "place the ring around the post", "assemble the ring and the peg",
+         "thread the ring onto the standing peg",
          "lower the nut over the peg"),
         Scene(a=RING, fixture=(Box((0.015, 0.015, 0.045), (0, 0, 0.045), color=STEEL),)),
         a=Spot((-0.12, -0.20, 0.010), (-0.04, 0.20, 0.010)),
@@ -332,7 +334,8 @@ TASKS = (
     # A kick: the hand stays outside of the roofed goal, the ball must roll on and stay.
     Task(
         "soccer",
-        ("kick the ball into the goal", "push the ball into the net", "score a goal", "roll the ball into the goal", "shoot the ball between the posts"),
+        ("kick the ball into the goal", "push the ball into the net", "score a goal", "roll the ball into the goal",
+         "shoot the ball between the posts"),
         Scene(a=Body(mass=0.06, ball=0.025, rolling=5e-3), fixture=NET),
         a=Spot((-0.14, -0.08, 0.025), (-0.08, 0.08, 0.025), on="fixture"),
         fixture=Spot((0.06, -0.20, 0.0), (0.13, 0.20, 0.0)),
@@ -388,12 +391,14 @@ TASKS = (
             Phase("touch", (0, -0.01, 0.06), grip=1.0, tol=0.008),
             Phase("touch", (0, -0.01, 0), grip=1.0, tol=0.006, steps=(0, 30), speed=0.6),
             carry(speed=0.35, most=150),
+            Phase("here", grip=1.0),
         ),
     ),
     # A finger in a hole: nothing but the hole's inner edge is free to be pulled at.
     Task(
         "plate_slide_back",
-        ("slide the plate out by its hole", "pull the holed plate back out of the alcove", "put the fingers into the hole and drag the plate back",
+        ("slide the plate out by its hole", "pull the holed plate back out of the alcove",
+         "put the fingers into the hole and drag the plate back",
          "bring the plate back towards the robot", "drag the plate out from under the roof"),
         Scene(a=HOLED, fixture=ALCOVE),
         a=Spot((0.050 - HOLE_X, -0.010, 0.007), (0.062 - HOLE_X, 0.010, 0.007), on="fixture"),
@@ -412,7 +417,8 @@ TASKS = (
     # A pinch: the plate is wholly under the roof, only its upright rim stands out at the side and is held between the fingers.
     Task(
         "plate_slide_back_side",
-        ("slide the tray out of the side of the cabinet", "pull the tray out sideways by its rim", "pinch the rim and draw the tray to the side",
+        ("slide the tray out of the side of the cabinet", "pull the tray out sideways by its rim",
+         "pinch the rim and draw the tray to the side",
          "take the tray out through the side opening", "drag the tray sideways out of the cabinet"),
         Scene(a=TRAY, fixture=CABINET),
         a=Spot((-0.008, 0.018, 0.006), (0.008, 0.022, 0.006), on="fixture"),
