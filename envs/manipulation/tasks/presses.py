@@ -272,15 +272,15 @@ HANDLES = (
 )  # fmt: skip
 
 
-TALL, ROUND = 0.035, 0.026  # half height and half width of the mug
-HANDLE = 0.052  # m from the mug's axis to the upright part of its handle
+TALL, ROUND = 0.033, 0.03  # half height and half width of the mug
+HANDLE = 0.056  # m from the mug's axis to the upright part of its handle
 
 
 def mug(side: int) -> Body:
     """A mug whose handle points to the robot (-1) or away from it (1)."""
-    handle = [((0.006, 0.008, 0.018), (side * HANDLE, 0, 0)), *(((0.012, 0.006, 0.005), (side * 0.038, 0, z)) for z in (-0.013, 0.013))]
+    handle = [((0.006, 0.008, 0.018), (side * HANDLE, 0, 0)), *(((0.012, 0.006, 0.005), (side * 0.042, 0, z)) for z in (-0.013, 0.013))]
     cup = Box((ROUND, ROUND, TALL), color=WHITE)
-    return Body((cup, *(Box(size, pos, color=WHITE) for size, pos in handle)), mass=0.15, friction=0.6)
+    return Body((cup, *(Box(size, pos, color=WHITE) for size, pos in handle)), mass=0.15)
 
 
 def machine(depth: float) -> tuple[Box, ...]:
@@ -304,7 +304,7 @@ MUGS = (
         Scene(a=mug(1), fixture=machine(0.085)),
         fixture=Spot((0.10, -0.17, 0.0), (0.15, 0.17, 0.0)),
         a=Spot((-0.20, -0.08, TALL), (-0.13, 0.08, TALL), (-0.15, 0.15), on="fixture"),
-        touch=Point("a", (-ROUND - FINGER_X - 0.001, 0, -0.01)),
+        touch=Point("a", (-ROUND - FINGER_X - 0.001, 0, 0.014 - TALL)),
         key=Point("a"),
         goal=at(0, 0, TALL, on="fixture"),
         tol=0.018,
@@ -318,7 +318,7 @@ MUGS = (
             Phase("here", (0, 0, 0.08), tol=0.02),
             Phase("touch", (-0.02, 0, 0.08), grip=1.0, tol=0.015),
             Phase("touch", (-0.015, 0, 0), grip=1.0, tol=0.006, steps=(0, 30)),
-            Phase("carry", grip=1.0, speed=0.35),
+            Phase("carry", grip=1.0, speed=0.25),
         ),
     ),
     # The mug stands in the recess, where only its handle can be reached: grasped by it, drawn straight out and brought to the goal.
