@@ -64,7 +64,7 @@ def block(half: Vec, x: float, y: float, top: float, color=WHITE) -> Box:
 PANEL = block((0.012, 0.09, 0.0), 0.012, 0, 0.03)
 OUT = 0.05  # m from the panel to the button's face
 RIBS = tuple(
-    block((OUT / 2, 0.006, 0.0), -OUT / 2, y, 0.03) for y in (-0.036, 0.036)
+    block((OUT / 2, 0.006, 0.0), -OUT / 2, y, 0.03) for y in (-0.032, 0.032)
 )  # beside the button: neither palm nor open fingers press it
 WALL = 0.085  # m from the button up to the top of the wall before it
 GAP = 0.075  # m between wall and button
@@ -86,8 +86,8 @@ BUTTONS = (
         "button_press",
         ("press the button", "push the button on the panel in", "press the button into the panel and hold it", "hold the red button down",
          "keep the button on the wall pressed"),
-        Scene(mount=(PANEL, *RIBS), slider=button((1, 0, 0), OUT, size=0.02, **SPRUNG)),
-        mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.16), (-0.3, 0.3)),
+        Scene(mount=(PANEL, *RIBS), slider=button((1, 0, 0), OUT, size=0.016, **SPRUNG)),
+        mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.15), (-0.3, 0.3)),
         **pressing((1, 0, 0), OUT, FINGER_X, ((-OUT - 0.06, 0, 0.06),)),
     ),
     # A wall stands close before the button and higher than it: the whole hand has to get into the gap from above. Stays in.
@@ -171,7 +171,7 @@ HANDLES = (
             mount=(block((0.012, 0.03, 0.0), 0.02, 0, 0.015, WOOD),),
             turner=lever(REACH, -1, "x", 0.035, range=(-0.5, 0.42), stiffness=0.8, rest=-0.7, damping=0.1, friction=0.05),
         ),
-        mount=Spot((0.09, -0.2, 0.10), (0.22, 0.2, 0.15), (-0.4, 0.4)),
+        mount=Spot((0.09, -0.2, 0.075), (0.22, 0.2, 0.11), (-0.4, 0.4)),
         touch=Point("turner", (-REACH, 0, ABOVE)),
         key=Point("turner", (-REACH, 0, 0)),
         goal=at(*end("x", -sin(0.35)), on="mount"),
@@ -200,7 +200,7 @@ HANDLES = (
             ),
             turner=lever(REACH, -1, "y", 0.014, range=(-0.5, 0.42), damping=0.1, friction=0.4),
         ),
-        mount=Spot((-0.11, -0.08, 0.08), (0.15, 0.26, 0.13), (-0.15, 0.15)),
+        mount=Spot((-0.11, -0.08, 0.075), (0.15, 0.26, 0.105), (-0.15, 0.15)),
         touch=Point("turner", (0, -REACH, ABOVE)),
         key=Point("turner", (0, -REACH, 0)),
         goal=at(*end("y", -sin(0.35)), on="mount"),
