@@ -64,7 +64,7 @@ def block(half: Vec, x: float, y: float, top: float, color=WHITE) -> Box:
 PANEL = block((0.012, 0.09, 0.0), 0.012, 0, 0.03)
 OUT = 0.05  # m from the panel to the button's face
 RIBS = tuple(
-    block((OUT / 2, 0.006, 0.0), -OUT / 2, y, 0.03) for y in (-0.036, 0.036)
+    block((OUT / 2, 0.006, 0.0), -OUT / 2, y, 0.03) for y in (-0.032, 0.032)
 )  # beside the button: neither palm nor open fingers press it
 WALL = 0.085  # m from the button up to the top of the wall before it
 GAP = 0.075  # m between wall and button
@@ -86,8 +86,8 @@ BUTTONS = (
         "button_press",
         ("press the button", "push the button on the panel in", "press the button into the panel and hold it", "hold the red button down",
          "keep the button on the wall pressed"),
-        Scene(mount=(PANEL, *RIBS), slider=button((1, 0, 0), OUT, size=0.02, **SPRUNG)),
-        mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.16), (-0.3, 0.3)),
+        Scene(mount=(PANEL, *RIBS), slider=button((1, 0, 0), OUT, size=0.016, **SPRUNG)),
+        mount=Spot((0.08, -0.18, 0.06), (0.17, 0.18, 0.15), (-0.3, 0.3)),
         **pressing((1, 0, 0), OUT, FINGER_X, ((-OUT - 0.06, 0, 0.06),)),
     ),
     # A wall stands close before the button and higher than it: the whole hand has to get into the gap from above. Stays in.
@@ -171,7 +171,7 @@ HANDLES = (
             mount=(block((0.012, 0.03, 0.0), 0.02, 0, 0.015, WOOD),),
             turner=lever(REACH, -1, "x", 0.035, range=(-0.5, 0.42), stiffness=0.8, rest=-0.7, damping=0.1, friction=0.05),
         ),
-        mount=Spot((0.09, -0.2, 0.10), (0.22, 0.2, 0.15), (-0.4, 0.4)),
+        mount=Spot((0.09, -0.2, 0.075), (0.22, 0.2, 0.11), (-0.4, 0.4)),
         touch=Point("turner", (-REACH, 0, ABOVE)),
         key=Point("turner", (-REACH, 0, 0)),
         goal=at(*end("x", -sin(0.35)), on="mount"),
@@ -200,7 +200,7 @@ HANDLES = (
             ),
             turner=lever(REACH, -1, "y", 0.014, range=(-0.5, 0.42), damping=0.1, friction=0.4),
         ),
-        mount=Spot((-0.11, -0.08, 0.08), (0.15, 0.26, 0.13), (-0.15, 0.15)),
+        mount=Spot((-0.11, -0.08, 0.075), (0.15, 0.26, 0.105), (-0.15, 0.15)),
         touch=Point("turner", (0, -REACH, ABOVE)),
         key=Point("turner", (0, -REACH, 0)),
         goal=at(*end("y", -sin(0.35)), on="mount"),
@@ -272,15 +272,15 @@ HANDLES = (
 )  # fmt: skip
 
 
-TALL, ROUND = 0.035, 0.026  # half height and half width of the mug
-HANDLE = 0.052  # m from the mug's axis to the upright part of its handle
+TALL, ROUND = 0.033, 0.03  # half height and half width of the mug
+HANDLE = 0.056  # m from the mug's axis to the upright part of its handle
 
 
 def mug(side: int) -> Body:
     """A mug whose handle points to the robot (-1) or away from it (1)."""
-    handle = [((0.006, 0.008, 0.018), (side * HANDLE, 0, 0)), *(((0.012, 0.006, 0.005), (side * 0.038, 0, z)) for z in (-0.013, 0.013))]
+    handle = [((0.006, 0.008, 0.018), (side * HANDLE, 0, 0)), *(((0.012, 0.006, 0.005), (side * 0.042, 0, z)) for z in (-0.013, 0.013))]
     cup = Box((ROUND, ROUND, TALL), color=WHITE)
-    return Body((cup, *(Box(size, pos, color=WHITE) for size, pos in handle)), mass=0.15, friction=0.6)
+    return Body((cup, *(Box(size, pos, color=WHITE) for size, pos in handle)), mass=0.15)
 
 
 def machine(depth: float) -> tuple[Box, ...]:
@@ -304,7 +304,7 @@ MUGS = (
         Scene(a=mug(1), fixture=machine(0.085)),
         fixture=Spot((0.10, -0.17, 0.0), (0.15, 0.17, 0.0)),
         a=Spot((-0.20, -0.08, TALL), (-0.13, 0.08, TALL), (-0.15, 0.15), on="fixture"),
-        touch=Point("a", (-ROUND - FINGER_X - 0.001, 0, -0.01)),
+        touch=Point("a", (-ROUND - FINGER_X - 0.001, 0, 0.014 - TALL)),
         key=Point("a"),
         goal=at(0, 0, TALL, on="fixture"),
         tol=0.018,
@@ -318,7 +318,7 @@ MUGS = (
             Phase("here", (0, 0, 0.08), tol=0.02),
             Phase("touch", (-0.02, 0, 0.08), grip=1.0, tol=0.015),
             Phase("touch", (-0.015, 0, 0), grip=1.0, tol=0.006, steps=(0, 30)),
-            Phase("carry", grip=1.0, speed=0.35),
+            Phase("carry", grip=1.0, speed=0.25),
         ),
     ),
     # The mug stands in the recess, where only its handle can be reached: grasped by it, drawn straight out and brought to the goal.
