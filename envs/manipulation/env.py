@@ -224,10 +224,8 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         qpos = jnp.zeros(NQ).at[0:7].set(jnp.asarray(arm.REST, jnp.float32)).at[FINGERS].set(arm.FINGER_OPEN)
         for place, spot in ((A, 2), (B, 3)):
             position, quat = placed(spots[spot], row.spot_on[spot])
-            used = row.used[spot]
-            # An object rests on its bottom, which is lower or higher where its size is randomised.
-            size = jnp.where(used > 0, traits[Traits.SIZE - 1], 1.0)
-            position = position.at[2].multiply(size)
+            # Where its size is randomised, an object reaches further down, or less far.
+            position = position.at[2].add(row.bottom[spot - 2] * (traits[Traits.SIZE - 1] - 1))
             qpos = qpos.at[place].set(jnp.concatenate([position, quat]))
         qpos = qpos.at[SLIDE].set(row.start[0]).at[HINGE].set(row.start[1])
         physics = Physics(qpos, jnp.zeros(NV), jnp.zeros(NV), mocap_pos, mocap_quat)

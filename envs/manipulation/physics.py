@@ -10,10 +10,14 @@ beyond all bounds, keeps its last good state at rest and is reported.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import functools
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -108,7 +112,8 @@ class _Batch:
         view["time"][:] = 0
         failed = np.zeros(0, int)
         try:
-            self._batch.step(nstep=SUBSTEPS)
+            with _no_warnings():
+                self._batch.step(nstep=SUBSTEPS)
         except SimulationError as error:  # the others were stepped
             failed = error.ids
         after = [view[name].astype(np.float32) for name in ("qpos", "qvel", "qacc_warmstart")]
@@ -135,6 +140,29 @@ class _Batch:
                 apply_to_model(model, traits[slot])
         self._task[changed], self._traits[changed] = task[changed], traits[changed]
         self._batch.set_models([own or self._shared[t] for own, t in zip(self._own, task, strict=True)])
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without the library's habit of writing MUJOCO_LOG.TXT where it runs: a simulation that diverges is reported by its slot.
+
+    The library calls a handler, where there is one, instead. It must be a C function, because threads of the library call it: `strlen` takes
+    a text and does nothing with it.
+    """
+    handler = _warning_handler()
+    before = handler.value
+    handler.value = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+    try:
+        yield
+    finally:
+        handler.value = before
+
+
+@functools.cache
+def _warning_handler() -> ctypes.c_void_p:
+    """The library's global variable that holds its handler of warnings."""
+    library = next(Path(mujoco.__file__).parent.glob("libmujoco.*"))
+    return ctypes.c_void_p.in_dll(ctypes.CDLL(str(library)), "mju_user_warning")
 
 
 def advance(

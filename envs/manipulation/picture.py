@@ -61,7 +61,7 @@ def _looker(env: Any) -> Any:
         frames = env._frames(state, params.task)
         return env.goal_point(state, frames, params.task), env._terms(state, frames, params.task)[1]
 
-    return jax.jit(look, backend="cpu")
+    return jax.jit(look)
 
 
 # OpenGL.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.manipulation.frames import NUMBER
-from envs.manipulation.scene import AWAY, HINGE, SLIDE, Part, Scene
+from envs.manipulation.scene import AWAY, Body, Part, Scene
 
 HORIZON = 200  # env steps: 4 s
 SPOTS = ("fixture", "mount", "a", "b", "goal")
@@ -119,7 +119,8 @@ class TaskRow(NamedTuple):
     model: int32 row of the models; index: int32 place in the suite; horizon: int32. spot_low, spot_high: float32[5, 4] (x, y, z, yaw) of
     `SPOTS`; spot_on: int32[5] frame. slider_pos, slider_axis, turner_pos, turner_axis: float32[3] in the mount. start: float32[2] joints.
     used: float32[4], 1 where fixture, mount, a, b belong to the task. key_frame, touch_frame: int32; key_offset, touch_offset: float32[3].
-    mode: int32; target, sign, tol, clear, upright, lift, slack: float32; weight, low, high: float32[3]; width: float32 (-1: no grasp);
+    mode: int32; target, sign, tol, clear, upright, lift, slack: float32; weight, low, high: float32[3]; width: float32 (-1: no grasp); bottom: float32[2], how far the objects reach below their
+    frames;
     scales: float32[5] of `TERMS`. phase_*: the expert's program, padded with its last phase.
     """
 
@@ -149,6 +150,7 @@ class TaskRow(NamedTuple):
     clear: Any
     upright: Any
     width: Any
+    bottom: Any
     lift: Any
     slack: Any
     scales: Any
@@ -165,6 +167,13 @@ class TaskRow(NamedTuple):
 
 # Numbers of `Phase.to`: the frames, then these.
 TO = {**NUMBER, "touch": len(NUMBER), "goal": len(NUMBER) + 1, "carry": len(NUMBER) + 2, "here": len(NUMBER) + 3}
+
+
+def _bottom(body: Body | None) -> float:
+    """m that a body reaches below its frame."""
+    if body is None:
+        return 0.0
+    return max([box.size[2] - box.pos[2] for box in body.boxes] + [body.ball or 0.0])
 
 
 def _row(task: Task, model: int) -> TaskRow:
@@ -220,6 +229,7 @@ def _row(task: Task, model: int) -> TaskRow:
         high=np.asarray(task.high, f32),
         clear=f32(task.clear),
         upright=f32(task.upright),
+        bottom=np.asarray([_bottom(scene.a), _bottom(scene.b)], f32),
         width=f32(-1.0 if task.width is None else task.width),
         lift=f32(task.lift),
         slack=f32(task.slack),
@@ -240,5 +250,3 @@ def rows_of(tasks: Sequence[Task]) -> TaskRow:
     """Rows `[T, ...]` of tasks; row t belongs to model t."""
     return TaskRow(*(np.stack(column) for column in zip(*(_row(task, i) for i, task in enumerate(tasks)), strict=True)))
 
-
-JOINT = {"slide": SLIDE, "hinge": HINGE}

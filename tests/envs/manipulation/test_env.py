@@ -42,7 +42,7 @@ def test_the_gripper_closes_and_opens(reach):
     params = env.default_params()
     state, _ = reset(jax.random.key(0), params)
     for way, opening in ((1.0, 0.0), (-1.0, arm.FINGER_OPEN)):
-        for t in range(25):
+        for t in range(60):
             state, _ = step(jax.random.key(t), state, jnp.array([0, 0, 0, way]), params)
         np.testing.assert_allclose(state.physics.qpos[7:9], opening, atol=2e-3)
 
