@@ -163,7 +163,7 @@ def _arm() -> str:
         quat = (np.cos(angle / 2), np.sin(angle / 2), 0, 0)
         inertia = _numbers((masses[i] * 0.01, masses[i] * 0.01, masses[i] * 0.006))
         text += f"""<body name="link{i + 1}" pos="{_numbers(place)}" quat="{_numbers(quat)}" gravcomp="1">
-<joint name="joint{i + 1}" axis="0 0 1" range="{_numbers((arm.LOWER[i], arm.UPPER[i]))}" limited="true" damping="{damping}" armature="0.1"
+<joint name="joint{i + 1}" axis="0 0 1" range="{_numbers((arm.LOWER[i], arm.UPPER[i]))}" limited="true" damping="{damping}" armature="0.5"
  actuatorfrcrange="{-limits[i]} {limits[i]}"/>
 <inertial pos="0 0 0" mass="{masses[i]}" diaginertia="{inertia}"/>
 <geom type="capsule" fromto="0 0 0 {_numbers(ends[i])}" size="{radii[i]}" rgba="{_numbers((*WHITE, 1))}" {UNSEEN}/>
