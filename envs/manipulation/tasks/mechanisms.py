@@ -163,7 +163,7 @@ TAP_CROSS = Part(
         Box((0.008, 0.060, 0.012), color=RED),
         Box((0.016, 0.016, 0.018), color=STEEL),
     ),
-    pos=(0, 0, 0.10), axis=(0, 0, -1), range=(0, 1.9), damping=0.25, friction=0.35,
+    pos=(0, 0, 0.10), axis=(0, 0, -1), range=(0, 3.0), damping=0.25, friction=0.45,
 )  # fmt: skip
 TAP_CROSS_SIDE = (0.045, 0.024, 0.0)
 
@@ -355,7 +355,7 @@ TASKS = (
         tol=0.05,
         program=push("turner", plus(TAP_LEVER_SIDE, (0, -0.014, 0)), plus(TAP_LEVER_SIDE, (0, 0.02, 0))),
     ),
-    # A stiff cross: fingers go down between two of its four arms and turn it, the other way, by more than a quarter.
+    # A stiff cross: fingers go down between two of its four arms and turn it, the other way, by almost half a turn.
     Task(
         "faucet_close",
         ("close the faucet", "turn the tap off", "turn the cross of the valve until it is shut", "shut the tap", "screw the valve closed"),
@@ -366,9 +366,9 @@ TASKS = (
         mount=Spot((-0.08, -0.20, 0.0), (0.08, 0.20, 0.0), yaw=(-1.5, 1.5)),
         touch=Point("turner", TAP_CROSS_SIDE),
         key=Point("turner", TAP_CROSS_SIDE),
-        goal=turned(TAP_CROSS, TAP_CROSS_SIDE, 1.7),
+        goal=turned(TAP_CROSS, TAP_CROSS_SIDE, 2.6),
         mode="hinge",
-        target=1.7,
+        target=2.6,
         tol=0.05,
         program=push("turner", plus(TAP_CROSS_SIDE, (0, 0.008, 0)), plus(TAP_CROSS_SIDE, (0, -0.024, 0))),
     ),
