@@ -87,19 +87,19 @@ MUG = Body((Box((0.018, 0.018, 0.022), color=RED), Box((0.008, 0.004, 0.012), (0
 SLED = Body((Box((0.04, 0.03, 0.006), color=RED), Box((0.006, 0.006, 0.022), (0, 0, 0.028), color=DARK)), mass=0.1)
 
 # Head down at the far end; its lowest point is what strikes.
-HAMMER = Body((Box((0.05, 0.009, 0.012), color=WOOD), Box((0.0065, 0.008, 0.035), (0.0435, 0, -0.02), color=STEEL)), mass=0.12)
-FACE = Point("a", (0.0435, 0, -0.055))
-CRADLE = (Box((0.008, 0.008, 0.0325), (-0.032, 0, 0.0325), color=DARK), Box((0.016, 0.014, 0.011), (0.046, 0, 0.011), color=DARK))
+HAMMER = Body((Box((0.05, 0.009, 0.012), color=WOOD), Box((0.0055, 0.008, 0.04), (0.0435, 0, -0.025), color=STEEL)), mass=0.12)
+FACE = Point("a", (0.0435, 0, -0.065))
+CRADLE = (Box((0.008, 0.008, 0.0325), (-0.032, 0, 0.0325), color=DARK), Box((0.016, 0.014, 0.006), (0.046, 0, 0.006), color=DARK))
 # The nail stands in a pit that a finger does not fit into.
 PIT = (
-    Box((0.008, 0.028, 0.0425), (0.018, 0, 0.0425), color=BLUE),
-    Box((0.008, 0.028, 0.0425), (-0.018, 0, 0.0425), color=BLUE),
-    Box((0.010, 0.008, 0.0425), (0, 0.020, 0.0425), color=BLUE),
-    Box((0.010, 0.008, 0.0425), (0, -0.020, 0.0425), color=BLUE),
+    Box((0.009, 0.028, 0.0425), (0.0175, 0, 0.0425), color=BLUE),
+    Box((0.009, 0.028, 0.0425), (-0.0175, 0, 0.0425), color=BLUE),
+    Box((0.0085, 0.008, 0.0425), (0, 0.020, 0.0425), color=BLUE),
+    Box((0.0085, 0.008, 0.0425), (0, -0.020, 0.0425), color=BLUE),
 )
 NAIL = Part(
-    (Box((0.004, 0.004, 0.016), (0, 0, -0.022), color=STEEL), Box((0.009, 0.010, 0.003), (0, 0, -0.003), color=STEEL)),
-    pos=(0, 0, 0.075), axis=(0, 0, -1), range=(0, 0.032), damping=10.0, friction=4.0,
+    (Box((0.004, 0.004, 0.016), (0, 0, -0.022), color=STEEL), Box((0.0075, 0.010, 0.003), (0, 0, -0.003), color=STEEL)),
+    pos=(0, 0, 0.065), axis=(0, 0, -1), range=(0, 0.032), damping=10.0, friction=4.0,
 )  # fmt: skip
 
 BALL = 0.026
@@ -216,13 +216,13 @@ TASKS = (
         mount=Spot((0.05, -0.20, 0.0), (0.14, 0.20, 0.0)),
         touch=Point("a", (0.014, 0, 0)),
         key=FACE,
-        goal=at(0, 0, 0.045, on="mount"),
+        goal=at(0, 0, 0.035, on="mount"),
         mode="slide",
         target=0.03,
         tol=0.005,
         width=0.009,
         lift=0.06,
-        program=(*grasp(), up(0.09), carry(z=0.07, tol=0.002), carry(z=0.02, tol=0.004, speed=0.4), carry(z=-0.02, speed=0.6)),
+        program=(*grasp(), up(0.09), carry(z=0.07, tol=0.0015), carry(z=0.035, tol=0.004, speed=0.3), carry(z=-0.02, speed=0.6)),
     ),
     # Reach: the mug stands under a roof that the hand does not fit under.
     Task(
