@@ -223,7 +223,7 @@ HANDLES = (
          "take the end of the lever and pull it upwards"),
         Scene(
             mount=(block((0.012, 0.03, 0.0), 0.02, 0, 0.015, WOOD),),
-            turner=lever(REACH, 1, "x", 0.012, range=(-0.45, 0.6), stiffness=0.5, rest=-0.6, damping=0.1, friction=0.05),
+            turner=lever(REACH, 1, "x", 0.012, range=(-0.45, 0.6), stiffness=0.35, rest=-0.6, damping=0.1, friction=0.05),
         ),
         mount=Spot((0.07, -0.2, 0.09), (0.20, 0.2, 0.13), (-0.15, 0.15)),
         touch=Point("turner", (-REACH, 0, 0)),
@@ -236,8 +236,8 @@ HANDLES = (
         start=(0.0, -0.45),
         program=(
             Phase("touch", (0, 0, 0.07), tol=0.012),
-            Phase("touch", tol=0.008),
-            Phase("touch", grip=1.0, steps=(14, 14), tol=0.05),
+            Phase("touch", (0, 0, -0.005), tol=0.008),
+            Phase("touch", (0, 0, -0.005), grip=1.0, steps=(18, 18), tol=0.05),
             Phase("mount", end("x", sin(0.52)), grip=1.0, speed=0.4, hold=True, tol=0.0),
         ),
     ),
