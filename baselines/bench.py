@@ -13,12 +13,13 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from baselines import build, compose
-from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, to_dict
+from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, hint, to_dict
 from baselines.config import show as show_value
 from envs.core.external.host_env import HostEnv
 
@@ -26,11 +27,31 @@ BATCHES = (256, 1024, 4096)
 VECTOR_ENVS = 256
 HOST_BATCHES = (64,)  # of environments that are stepped from the host
 HOST_SECONDS = 2.0
-PEERS = {"craftax_classic": "Craftax-Classic-Symbolic-v1", "craftax": "Craftax-Symbolic-v1"}
-PEER_BATCHES = (64, 256, 1024)
 PEER_SECONDS = 2.0
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PeerSuite:
+    """Another suite: the program beside this file that measures it, its name there, and what is tried.
+
+    Attributes: `script`, `name`; `batches`: the best of these is taken; `resets`: with automatic resets, without, or both in turn.
+    """
+
+    script: str
+    name: str
+    batches: tuple[int, ...]
+    resets: tuple[bool, ...] = (True,)
+
+
+CRAFTAX_BATCHES = (64, 256, 1024)
+PEERS = {
+    "craftax_classic": PeerSuite("peer_craftax.py", "Craftax-Classic-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
+    "craftax": PeerSuite("peer_craftax.py", "Craftax-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
+    "envpool_metaworld": PeerSuite("peer_metaworld.py", "EnvPool/MetaWorld-MT10", (64,)),
+    "metaworld_mt10": PeerSuite("peer_metaworld.py", "Meta-World/MT10", (10,)),
+}
 
 
 class BenchError(RuntimeError):
@@ -68,6 +89,9 @@ def _check(config: BenchConfig) -> None:
         raise ConfigError("peer= and peer_python= belong together: the suite to compare with, and the interpreter that has it")
     if config.peer_python is not None and not os.access(config.peer_python, os.X_OK):
         raise ConfigError(f"peer_python={config.peer_python} is no program that can be run")
+    if _plays_reference(config):
+        for env_id in _ids(config):
+            _reference(config, env_id, _make(env_id, config))
 
 
 def _write(path: Path, content: Any) -> None:
@@ -99,18 +123,43 @@ def command(config: BenchConfig) -> str:
 def measure(config: BenchConfig) -> Iterator[tuple[str, Row]]:
     """Every measurement that a config asks for, as (kind, row); kinds are environment, gymnasium, training, host_training and peer."""
     standard = config.env is None and config.agent.name is None
-    ids = build.env_ids(config.env if config.env is not None else _default_train().env)
-    if config.agent.name is None or config.env is not None:
+    ids, reference = _ids(config), _plays_reference(config)
+    if config.agent.name is None or config.env is not None or reference:
         for env_id in ids if not standard else _all_envs():
             yield from environment(env_id, config)
-        for env_id in ids:
+        for env_id in ids if not reference else ():  # a reference reads the state, which an adapter does not show
             yield from gymnasium(env_id, config)
-    if config.agent.name is not None or standard:
+    if (config.agent.name is not None and not reference) or standard:
         for env_id in ids:
             row = training(env_id, config)
             yield "host_training" if "loop_share" in row else "training", row
     if config.peer is not None:
         yield from peer(ids[0], config)
+
+
+def _ids(config: BenchConfig) -> Sequence[str]:
+    return build.env_ids(config.env if config.env is not None else _default_train().env)
+
+
+def _plays_reference(config: BenchConfig) -> bool:
+    """Whether `agent=` is no algorithm: then a reference of the environment acts where random actions are played otherwise."""
+    return config.agent.name is not None and config.agent.name not in compose.agent_names()
+
+
+def _reference(config: BenchConfig, env_id: str, env: Any) -> Any:
+    """The reference that `agent=` names, None where it names none. Raises ConfigError where this environment lacks it."""
+    if not _plays_reference(config):
+        return None
+    name = str(config.agent.name)
+    if name not in env.references:
+        legal = sorted({*compose.agent_names(), *env.references})
+        raise ConfigError(f"agent={name} is no algorithm, and no reference of {env_id}; {hint(name, legal)}")
+    return env.references[name]
+
+
+def _policy(config: BenchConfig) -> str:
+    """Who acts in what is measured without an agent."""
+    return str(config.agent.name) if _plays_reference(config) else "random"
 
 
 def _all_envs() -> list[str]:
@@ -133,15 +182,17 @@ def environment(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
     from baselines.training import pool_of
 
     env = _make(env_id, config)
-    if isinstance(env, HostEnv):
+    about = {"env": env_id, "policy": _policy(config), "episode_limit": env.spec.horizon}
+    if isinstance(env, HostEnv):  # `random` is its only reference, and what is played anyway
         for num_envs in config.num_envs or HOST_BATCHES:
             found = speed.host_speed(env, num_envs, repeats=config.repeats, steps=config.steps)
-            yield "environment", {"env": env_id, "episode_limit": env.spec.horizon, **found.to_json()}
+            yield "environment", {**about, **found.to_json()}
         return
-    cost = speed.static_cost(env)
+    cost, reference = speed.static_cost(env), _reference(config, env_id, env)
     for num_envs in config.num_envs or BATCHES:
-        found = speed.env_speed(env, num_envs, pool=pool_of(config, env), repeats=config.repeats, steps=config.steps)
-        yield "environment", {"env": env_id, "episode_limit": env.spec.horizon, **found.to_json(), **cost}
+        pool = pool_of(config, env)
+        found = speed.env_speed(env, num_envs, pool=pool, repeats=config.repeats, steps=config.steps, reference=reference)
+        yield "environment", {**about, **found.to_json(), **cost}
 
 
 def gymnasium(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
@@ -288,22 +339,24 @@ def host_training(env_id: str, env: Any, agent: Any, train: TrainConfig, config:
 
 
 def peer(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
-    """Ours and the other suite by turns, each at its best batch, with and without the peer's automatic resets."""
+    """Ours (under the reference of `agent=`, if any) and the other suite by turns, each at its best batch; once for every way in which the
+    peer can reset."""
     from baselines import speed
     from baselines.training import pool_of
 
     env = _make(env_id, config)
-    pool = pool_of(config, env)
+    pool, reference = pool_of(config, env), _reference(config, env_id, env)
     best, ours = 0.0, None
     for num_envs in config.num_envs or BATCHES:
-        program = speed.EnvProgram(env, num_envs, speed.chunk_length(num_envs), pool)
+        program = speed.EnvProgram(env, num_envs, speed.chunk_length(num_envs), pool, reference=reference)
         program.chunk()
         elapsed, counts = program.timed()
         if counts[0] / elapsed > best:
             best, ours = counts[0] / elapsed, program
     assert ours is not None and config.peer is not None and config.peer_python is not None
-    for auto_reset in (True, False):
-        with Peer(config.peer_python, PEERS[config.peer], auto_reset) as other:
+    suite = PEERS[config.peer]
+    for auto_reset in suite.resets:
+        with Peer(config.peer_python, suite, auto_reset) as other:
             pairs = []
             for _ in range(config.repeats):
                 elapsed, counts = ours.timed(PEER_SECONDS)
@@ -312,7 +365,8 @@ def peer(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
                 "peer",
                 {
                     "env": env_id,
-                    "peer": PEERS[config.peer],
+                    "policy": _policy(config),
+                    "peer": other.name,
                     "peer_resets": auto_reset,
                     "ratio": statistics.median(a / b for a, b in pairs),
                     "ratio_low": min(a / b for a, b in pairs),
@@ -327,17 +381,21 @@ def peer(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
 
 
 class Peer:
-    """The other suite in its own interpreter; it measures once for every line it is sent."""
+    """The other suite in its own interpreter; it measures once for every line it is sent.
 
-    def __init__(self, python: str, name: str, auto_reset: bool):
-        script = Path(__file__).with_name("peer_craftax.py")
-        batches = ",".join(map(str, PEER_BATCHES))
+    Attributes: `name`, `num_envs`: what it measures, as it says once it is ready.
+    """
+
+    def __init__(self, python: str, suite: PeerSuite, auto_reset: bool):
+        script = Path(__file__).with_name(suite.script)
+        batches = ",".join(map(str, suite.batches))
         # -I: the script's own folder stays out of its path, where our module names would hide the standard library's.
-        command = [python, "-I", str(script), name, str(int(auto_reset)), batches, str(PEER_SECONDS)]
+        command = [python, "-I", str(script), suite.name, str(int(auto_reset)), batches, str(PEER_SECONDS)]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (lives as long as the process)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         try:
-            self.num_envs = int(self._answer()["num_envs"])
+            ready = self._answer()
+            self.name, self.num_envs = str(ready["name"]), int(ready["num_envs"])
         except BaseException:
             self.process.kill()
             raise
@@ -374,8 +432,8 @@ class Peer:
 
 COLUMNS = {
     "environment": (
-        ("env", "num_envs", "env_steps_per_s", "low", "high", "reset_share", "wait_share", "episode_limit")
-        + ("state_bytes", "observation_bytes", "step_equations", "step_compile_s")
+        ("env", "policy", "num_envs", "env_steps_per_s", "low", "high", "reset_share", "wait_share", "episode_limit")
+        + ("state_bytes", "observation_bytes", "step_equations", "step_compile_s", "compile_s")
     ),
     "gymnasium": ("env", "made_by", "num_envs", "steps_per_s", "low", "high"),
     "training": ("env", "agent", "num_envs", "env_steps_per_s", "updates_per_s", "environment_share", "compile_s", "memory_bytes"),
@@ -384,16 +442,16 @@ COLUMNS = {
         + ("loop_share", "loop_share_without_environments", "compile_s", "memory_bytes")
     ),
     "peer": (
-        ("env", "peer", "peer_resets", "ratio", "ratio_low", "ratio_high", "ours_per_s", "peer_per_s")
+        ("env", "policy", "peer", "peer_resets", "ratio", "ratio_low", "ratio_high", "ours_per_s", "peer_per_s")
         + ("ours_num_envs", "peer_num_envs", "ours_reset_share")
     ),
 }
 TITLES = {
-    "environment": "Environments: random legal actions, restarts and pool included, observations produced",
+    "environment": "Environments: legal actions of the policy, restarts and pool included, observations produced",
     "gymnasium": "Through Gymnasium: time inside step and reset",
     "training": "Training loop, evaluation excluded; environment_share is the time of the same steps without the agent",
     "host_training": "Training loop of an external environment: loop_share is what neither environments nor agent take",
-    "peer": "Against a peer, by turns in this run; ratio = ours / peer, median",
+    "peer": "Against a peer, by turns in this run; ratio = ours / peer, median; policy acts in ours, the peer's actions are random",
 }
 
 
@@ -412,7 +470,7 @@ def _note(kind: str, row: Row) -> None:
     from baselines.listing import text
 
     speed = next(row[name] for name in ("ratio", "env_steps_per_s", "steps_per_s") if name in row)
-    what = row.get("made_by") or row.get("agent") or row.get("peer") or "random actions"
+    what = row.get("made_by") or row.get("agent") or row.get("peer") or f"{row['policy']} actions"
     unit = "x" if kind == "peer" else "/s"
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
         f"{row['env']}, {what}, {row.get('num_envs', row.get('ours_num_envs'))} slots: {text(float(speed))}{unit}"

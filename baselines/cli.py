@@ -67,7 +67,9 @@ EXAMPLES = {
         "taskloom bench",
         "taskloom bench env=SkillGraph/Obtain-v0 num_envs=[256,1024,4096] out=bench.json",
         "taskloom bench env=SkillGraph/Obtain-v0 agent=ppo",
+        "taskloom bench env=Manipulation/MT50-v0 agent=expert num_envs=[256]",
         "taskloom bench env=SkillGraph/Obtain-v0 peer=craftax_classic peer_python=/path/to/peer/bin/python",
+        "taskloom bench env=Manipulation/MT50-v0 agent=expert peer=envpool_metaworld peer_python=/path/to/peer/bin/python",
     ),
     "report": (
         "taskloom report run_dir=runs/obtain_ppo-1a2b3c4d",

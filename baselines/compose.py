@@ -20,7 +20,7 @@ from baselines.config import DEFAULT_EXPERIMENT, VERBS, AgentConfig, ConfigError
 
 # Verbs with a YAML file in `configs`; the others take the defaults of their dataclass.
 COMPOSED = ("train", "evaluate", "collect", "play", "bench")
-# Verbs whose `agent=` is a config group of algorithms; elsewhere it names a reference.
+# Verbs whose `agent=` is a config group of algorithms (for bench it may be a reference too); elsewhere it names a reference.
 TRAINS = ("train", "bench")
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -262,6 +262,9 @@ def _composed(verb: str, values: dict[str, Any], json: bool) -> Any:
         values["experiment"], package = _find_experiment(experiment)
         if package is not None:
             overrides += _outside(package, values["experiment"])
+    if verb == "bench" and values.get("agent") not in (None, *agent_names()):
+        _check_reference_alone(values)
+        values["agent.name"] = values.pop("agent")
     if verb in TRAINS:
         _check_agent_group(values.get("agent"))
         if values.get("size") is not None and values["size"] not in sizes():
@@ -295,7 +298,7 @@ def _composed(verb: str, values: dict[str, Any], json: bool) -> Any:
         config = convert(VERBS[verb], {**content, "json": json})
     except ConfigError as error:
         raise ConfigError(f"{error} (in experiment={experiment})" if experiment is not None else str(error)) from error
-    if verb in TRAINS and config.agent.name is not None:
+    if verb in TRAINS and config.agent.name is not None and (verb != "bench" or config.agent.name in agent_names()):
         config = dataclasses.replace(config, agent=check_agent(config.agent))
     return config
 
@@ -328,6 +331,14 @@ def _check_agent_group(name: str | None) -> None:
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name=name, node={"name": name}, group="agent")
+
+
+def _check_reference_alone(values: Mapping[str, Any]) -> None:
+    """Where `agent=` may be a reference, which only the environment knows: what belongs to an algorithm tells that it must be one."""
+    name = values["agent"]
+    for key, value in values.items():
+        if key.startswith("agent.") or (key == "size" and value != "default"):
+            raise ConfigError(f"{key}= belongs to an algorithm, and agent={name} is none; {hint(str(name), agent_names())}")
 
 
 def _check_preset(agent: str | None, size: str) -> None:

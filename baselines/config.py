@@ -193,7 +193,11 @@ class BenchConfig:
     task: str | tuple[str, ...] | None = key("narrow the environment to these tasks")
     env_kwargs: Mapping[str, Any] = key("`env_kwargs.<name>=` configures the environment", {})
     agent: AgentConfig = field(
-        default_factory=AgentConfig, metadata={"help": "measure the training loop of this algorithm too", "example": "ppo"}
+        default_factory=AgentConfig,
+        metadata={
+            "help": "an algorithm: measure its training loop too; a reference (expert, planner, ...): let it act in the environment",
+            "example": "ppo",
+        },
     )
     size: str = key("size preset of the agent's networks", "default")
     num_envs: tuple[int, ...] | None = key("batch sizes to try; null: a few", None, example="[256,1024]", least=1)
@@ -201,7 +205,11 @@ class BenchConfig:
     repeats: int = key("timings per figure; the median is shown", 5, least=1)
     pool_entries: int | None = key("fresh episodes kept ready per chunk, 0: none; null: what the environment asks for", None, least=0)
     pool_reuse: int = key("how often one of them is handed out at most", 4, least=1)
-    peer: str | None = key("suite to compare with, measured alternately", None, choices=("craftax", "craftax_classic"))
+    peer: str | None = key(
+        "suite to compare with, measured alternately",
+        None,
+        choices=("craftax", "craftax_classic", "envpool_metaworld", "metaworld_mt10"),
+    )
     peer_python: str | None = key("python interpreter in which the peer is installed", example="/path/to/peer/bin/python")
     devices: int | None = key("how many devices to use; null: all", None, least=1)
     out: str | None = key("write the figures to this JSON file", example="bench.json")

@@ -100,7 +100,9 @@ def speed_entry(file: Path) -> dict[str, Any]:
     machine = content["machine"]
     results = []
     for row in content.get("environment", []):
-        what = f"`{row['env']}`, random legal actions, {row['num_envs']} slots, resets {100 * row['reset_share']:.2g} % of the steps"
+        policy = row.get("policy", "random")
+        acting = "random legal actions" if policy == "random" else f"actions of its {policy}"
+        what = f"`{row['env']}`, {acting}, {row['num_envs']} slots, resets {100 * row['reset_share']:.2g} % of the steps"
         results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
     for row in content.get("gymnasium", []):
         what = f"`{row['env']}`, `{row['made_by']}`, {row['num_envs']} env{'s' * (row['num_envs'] != 1)}"
@@ -116,7 +118,9 @@ def speed_entry(file: Path) -> dict[str, Any]:
         results.append({"what": f"`{row['env']}`, the loop's own share of the rest", "value": loop, "unit": "%"})
     for row in content.get("peer", []):
         resets = "with" if row["peer_resets"] else "without"
-        what = f"`{row['env']}` against {row['peer']} {resets} automatic resets, median of the ratio"
+        policy = row.get("policy", "random")
+        ours = f"`{row['env']}`" if policy == "random" else f"`{row['env']}` under its {policy}"
+        what = f"{ours} against {row['peer']} {resets} automatic resets, median of the ratio"
         results.append({"what": what, "value": row["ratio"], "unit": "times"})
     command = content.get("command", "taskloom bench")
     return {

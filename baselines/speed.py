@@ -1,7 +1,7 @@
 """What `taskloom bench` measures, as plain functions: programs are timed after they are compiled, figures are medians.
 
-Environment speed counts the env steps of all slots with random legal actions: observations are produced, finished slots restart, and
-the renewal of the reset pool is part of the time, exactly as in training.
+Environment speed counts the env steps of all slots with random legal actions, or those of a reference: observations are produced, finished
+slots restart, and the renewal of the reset pool is part of the time, exactly as in training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from baselines.host_episodes import random_action as random_host_action
-from envs.core.autoreset import AutoReset, PoolConfig, Slots, starting_tasks
-from envs.core.functional import FunctionalEnv, random_action
+from envs.core.autoreset import ActInput, AutoReset, PoolConfig, Slots, starting_tasks
+from envs.core.functional import FunctionalEnv, Reference, params_axes, random_action
 
 CHUNK_STEPS = 65_536
 SECONDS = 1.0
@@ -52,43 +52,69 @@ class EnvSpeed:
 
 
 class EnvProgram:
-    """A compiled chunk of random play: `refresh`, then `length` times begin, act, step."""
+    """A compiled chunk of play: `refresh`, then `length` times begin, act, step. Actions are random, or those of `reference`."""
 
-    def __init__(self, env: FunctionalEnv, num_envs: int, length: int, pool: PoolConfig | None, seed: int = 0):
+    def __init__(
+        self,
+        env: FunctionalEnv,
+        num_envs: int,
+        length: int,
+        pool: PoolConfig | None,
+        seed: int = 0,
+        reference: Reference | None = None,
+    ):
         self.auto: AutoReset[Any] = AutoReset(env, pool)
-        self.num_envs, self.length = num_envs, length
+        self.num_envs, self.length, self.reference = num_envs, length, reference
         key = jax.random.key(seed)
         shared = env.shared_params()
         tasks = starting_tasks(len(env.suite), num_envs)
         self.slots = jax.jit(self.auto.init)(key, shared, tasks)
+        # A copy: the memory may hold task rows, and those are donated with the slots.
+        self.memory = jax.tree.map(jnp.copy, self._first_memory(self.slots))
         self._key, self._chunk = key, 0
         start = time.perf_counter()
-        self._run = jax.jit(self._program, donate_argnums=1).lower(key, self.slots, jnp.int32(0)).compile()
+        self._run = jax.jit(self._program, donate_argnums=(1, 2)).lower(key, self.slots, self.memory, jnp.int32(0)).compile()
         self.compile_s = time.perf_counter() - start
 
-    def _program(self, key: jax.Array, slots: Slots, chunk: jax.Array) -> tuple[Slots, tuple[jax.Array, ...]]:
+    def _first_memory(self, slots: Slots) -> Any:
+        """What the reference remembers at the start of an episode, of every slot."""
+        return () if self.reference is None else jax.vmap(self.reference.init, in_axes=(params_axes(),))(slots.params)
+
+    def _act(self, keys: jax.Array, slots: Slots, inputs: ActInput, memory: Any) -> tuple[Any, Any]:
+        """Actions of all slots, and the new memory."""
+        if self.reference is None:
+            return jax.vmap(lambda k, mask: random_action(k, self.auto.env, mask))(keys, inputs.action_mask), memory
+
+        def restarted(first: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(inputs.is_first.reshape(-1, *[1] * (old.ndim - 1)), first, old)
+
+        memory = jax.tree.map(restarted, self._first_memory(slots), memory)
+        return jax.vmap(self.reference.act, in_axes=(0, 0, params_axes(), 0))(keys, slots.state, slots.params, memory)
+
+    def _program(self, key: jax.Array, slots: Slots, memory: Any, chunk: jax.Array) -> tuple[Slots, Any, tuple[jax.Array, ...]]:
         auto = self.auto
         k_pool, k_act = jax.random.split(key)
         slots = auto.refresh(k_pool, chunk, slots)
-        draw = jax.vmap(lambda k, mask: random_action(k, auto.env, mask))
 
-        def body(slots: Slots, i: jax.Array):
+        def body(carry: tuple[Slots, Any], i: jax.Array):
+            slots, memory = carry
             slots, inputs = auto.begin(slots)
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(k_act, chunk), i), self.num_envs)
-            slots, timestep = auto.step(slots, draw(keys, inputs.action_mask))
+            action, memory = self._act(keys, slots, inputs, memory)
+            slots, timestep = auto.step(slots, action)
             # Sums of everything that step returns, so that nothing is optimised away.
             seen = sum(jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(timestep.observation))
             steps = jnp.where(inputs.valid, timestep.duration, 0).sum(dtype=jnp.int32)
-            return slots, (steps, inputs.valid.sum(dtype=jnp.int32), seen + timestep.reward.sum())
+            return (slots, memory), (steps, inputs.valid.sum(dtype=jnp.int32), seen + timestep.reward.sum())
 
         before = slots.restarts, slots.waits
-        slots, (steps, decisions, checksum) = jax.lax.scan(body, slots, jnp.arange(self.length))
+        (slots, memory), (steps, decisions, checksum) = jax.lax.scan(body, (slots, memory), jnp.arange(self.length))
         counts = jnp.stack([steps.sum(), decisions.sum(), slots.restarts - before[0], slots.waits - before[1]])
-        return slots, (counts, checksum.sum())
+        return slots, memory, (counts, checksum.sum())
 
     def chunk(self) -> np.ndarray:
         """Run one chunk to its end: int[4] env steps, decisions, restarts, slot-steps waited."""
-        self.slots, (counts, checksum) = self._run(self._key, self.slots, jnp.int32(self._chunk))
+        self.slots, self.memory, (counts, checksum) = self._run(self._key, self.slots, self.memory, jnp.int32(self._chunk))
         self._chunk += 1
         jax.block_until_ready(checksum)
         return np.asarray(counts)
@@ -111,12 +137,20 @@ def chunk_length(num_envs: int) -> int:
 
 
 def env_speed(
-    env: FunctionalEnv, num_envs: int, *, pool: PoolConfig | None, repeats: int = 5, steps: int | None = None, length: int | None = None
+    env: FunctionalEnv,
+    num_envs: int,
+    *,
+    pool: PoolConfig | None,
+    repeats: int = 5,
+    steps: int | None = None,
+    length: int | None = None,
+    reference: Reference | None = None,
 ) -> EnvSpeed:
-    """Measure an environment at one batch size. `steps`: env steps per timing; None: as many as take about a second."""
+    """Measure an environment at one batch size. `steps`: env steps per timing; None: as many as take about a second. `reference`: whose
+    actions are played; None: random legal ones."""
     if length is None:
         length = chunk_length(num_envs) if steps is None else max(1, min(chunk_length(num_envs), steps // num_envs))
-    program = EnvProgram(env, num_envs, length, pool)
+    program = EnvProgram(env, num_envs, length, pool, reference=reference)
     program.chunk()
     most = None if steps is None else max(1, round(steps / (num_envs * program.length)))
     rates, decisions, total = [], [], np.zeros(4, np.int64)

@@ -1,5 +1,6 @@
 """Measurements are checked for what they count, never for how long they take."""
 
+import dataclasses
 import json
 import sys
 import textwrap
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from baselines import bench, speed
+from baselines import bench, compose, speed
 from baselines.config import AgentConfig, BenchConfig, ConfigError
 from envs import catalog
 from envs.core.autoreset import PoolConfig
@@ -21,6 +22,7 @@ from tests.toys import Chain, Corridor2, Options
 def registered():
     catalog.register("BenchTest/Chain-v0", Chain, description="A toy.")
     catalog.register("BenchTest/Multi-v0", "tests.toys:Multi", description="A toy.")
+    catalog.register("BenchTest/Guided-v0", Guided, description="A toy.")
 
 
 def test_every_step_and_restart_is_counted():
@@ -120,7 +122,7 @@ def test_peer_takes_turns(tmp_path, monkeypatch):
         textwrap.dedent("""
         import json, sys
         assert sys.argv[1:3] in (["Craftax-Classic-Symbolic-v1", "1"], ["Craftax-Classic-Symbolic-v1", "0"])
-        print("some noise"), print(json.dumps({"num_envs": 64}), flush=True)
+        print("some noise"), print(json.dumps({"name": sys.argv[1], "num_envs": 64}), flush=True)
         for line in sys.stdin:
             print(json.dumps({"per_second": 1000.0 if sys.argv[2] == "1" else 2000.0}), flush=True)
         """)
@@ -133,11 +135,107 @@ def test_peer_takes_turns(tmp_path, monkeypatch):
     config = BenchConfig(env="BenchTest/Chain-v0", num_envs=(8,), peer="craftax_classic", peer_python=sys.executable, repeats=3)
     rows = [row for _, row in bench.peer("BenchTest/Chain-v0", config)]
     assert [row["peer_resets"] for row in rows] == [True, False]
+    assert {row["policy"] for row in rows} == {"random"}
     for row, theirs in zip(rows, (1000.0, 2000.0), strict=True):
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"] and row["peer_per_s"] == theirs
         assert row["ratio"] == pytest.approx(row["ours_per_s"] / theirs)
     with pytest.raises(bench.BenchError, match="AssertionError"):
-        bench.Peer(sys.executable, "Another", True)
+        bench.Peer(sys.executable, dataclasses.replace(bench.PEERS["craftax"], name="Another"), True)
+
+
+def test_peer_against_a_reference(tmp_path, monkeypatch):
+    """Our side plays the reference; a peer that cannot leave its resets out is measured once."""
+    fake = tmp_path / "fake.py"
+    fake.write_text(
+        textwrap.dedent("""
+        import json, sys
+        assert sys.argv[1:] == ["EnvPool/MetaWorld-MT10", "1", "64", "0.01"]
+        print(json.dumps({"name": sys.argv[1] + ", 2 threads", "num_envs": 64}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps({"per_second": 1000.0}), flush=True)
+        """)
+    )
+    real = bench.Path.with_name
+    monkeypatch.setattr(bench.Path, "with_name", lambda self, name: fake if name == "peer_metaworld.py" else real(self, name))
+    monkeypatch.setattr(bench, "PEER_SECONDS", 0.01)
+    monkeypatch.setattr(speed, "SECONDS", 0.01)
+    monkeypatch.setattr(speed, "CHUNK_STEPS", 64)
+    config = BenchConfig(
+        env="BenchTest/Guided-v0",
+        agent=AgentConfig("expert"),
+        num_envs=(8,),
+        peer="envpool_metaworld",
+        peer_python=sys.executable,
+        repeats=1,
+        pool_entries=0,
+    )
+    (row,) = [row for _, row in bench.peer("BenchTest/Guided-v0", config)]
+    assert row["policy"] == "expert" and row["peer_resets"] and row["peer"] == "EnvPool/MetaWorld-MT10, 2 threads"
+    assert row["ours_reset_share"] == pytest.approx(1 / 2, abs=0.05), "the expert's episodes have two steps"
+
+
+def test_every_peer_has_its_program():
+    legal = BenchConfig.__dataclass_fields__["peer"].metadata["choices"]
+    assert set(legal) == set(bench.PEERS)
+    for suite in bench.PEERS.values():
+        program = bench.Path(bench.__file__).with_name(suite.script).read_text()
+        compile(program, suite.script, "exec")
+
+
+class Walker:
+    """Walks to the goal, two steps away; remembers the steps of the episode, and the goal as its row has it."""
+
+    def init(self, params):
+        return {"steps": jnp.int32(0), "goal": params.task["goal"]}
+
+    def act(self, key, state, params, memory):
+        return jnp.where(memory["goal"] > state.position, 1, 0), {**memory, "steps": memory["steps"] + 1}
+
+
+class Guided(Chain):
+    @property
+    def references(self):
+        return {**super().references, "expert": Walker()}
+
+
+def test_memory_of_a_reference_starts_with_the_episode():
+    program = speed.EnvProgram(Guided(horizon=50), num_envs=4, length=7, pool=None, reference=Walker())
+    for restarts, steps in ((3, 1), (3, 2), (4, 1)):  # episodes of two steps, which go on across chunks
+        assert program.chunk().tolist() == [28, 28, 4 * restarts, 0]
+        assert program.memory["steps"].tolist() == [steps] * 4
+    assert program.memory["goal"].tolist() == [4, 0, 4, 0]
+
+
+def test_actions_of_a_reference():
+    config = BenchConfig(env="BenchTest/Guided-v0", agent=AgentConfig("expert"), num_envs=(8,), repeats=1, steps=64, pool_entries=0)
+    bench._check(config)
+    ((kind, row),) = bench.measure(config)
+    assert kind == "environment" and row["policy"] == "expert" and row["reset_share"] == pytest.approx(1 / 2, abs=0.05)
+    assert bench.command(config).endswith("agent=expert")
+    random = dataclasses.replace(config, agent=AgentConfig("random"))
+    ((_, other),) = bench.measure(random)
+    assert other["policy"] == "random" and other["reset_share"] < 0.4
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["env=BenchTest/Guided-v0", "agent=exprt"], "no algorithm, and no reference of BenchTest/Guided-v0; nearest: expert"),
+        (["env=BenchTest/Guided-v0", "agent=zzz"], "legal: expert, .*ppo, .*random"),
+        (["env=[BenchTest/Guided-v0,BenchTest/Chain-v0]", "agent=expert"], "no reference of BenchTest/Chain-v0"),
+        (["env=BenchTest/Guided-v0", "agent=expert", "size=debug"], "size= belongs to an algorithm, and agent=expert is none"),
+        (["env=BenchTest/Guided-v0", "agent=pppo", "agent.gamma=0.9"], "agent.gamma= belongs to an algorithm.*nearest: ppo"),
+    ],
+)
+def test_a_reference_that_is_missing(words, message):
+    with pytest.raises(ConfigError, match=message):
+        bench.run(compose.compose("bench", words))
+
+
+def test_a_reference_on_the_command_line():
+    config = compose.compose("bench", ["env=BenchTest/Guided-v0", "agent=expert"])
+    assert config.agent == AgentConfig("expert")
+    assert compose.compose("bench", ["env=BenchTest/Guided-v0", "agent=ppo"]).agent.fields, "an algorithm keeps its defaults"
 
 
 def test_mistakes_are_found_before_measuring(tmp_path):

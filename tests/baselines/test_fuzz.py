@@ -38,6 +38,7 @@ COMMANDS = (
     "play run_dir={run} checkpoint=best out=film.mp4",
     "bench env=Toy/Chain-v0 num_envs=[16,32] repeats=2 steps=100 out=bench.json",
     "bench env=Toy/Chain-v0 agent=ppo size=debug peer=craftax peer_python=/bin/sh",
+    "bench env=Toy/Chain-v0 agent=random num_envs=[16] steps=100",
     "report run_dir={run} out=page.html",
     "report run_dir=[{run},{run}] metric=eval/test/return threshold=0.5",
     "list tasks env=Toy/Chain-v0",
