@@ -273,7 +273,7 @@ def _register_manipulation() -> None:
         number = len(train) if suite != "MT1" else 1
         kind = "tasks" if train == test else f"tasks to learn from and {len(test)} others to adapt to"
         what = "One manipulation task, any of 50" if suite == "MT1" else f"{number} manipulation {kind}"
-        more = {} if train == test else {"conditioning": "hidden"}
+        more: dict[str, Any] = {} if train == test else {"conditioning": "hidden"}
         register(
             f"Manipulation/{suite}-v0",
             entry,

@@ -165,7 +165,9 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             leaves["instruction"] = gym.spaces.Box(0, vocab - 1, (length,), np.int32)
         if self.observation == "dict":
             return gym.spaces.Dict(leaves)
-        sizes = [self._language[0] * self._language[1] if name == "instruction" else int(np.prod(s.shape)) for name, s in leaves.items()]
+        sizes = [
+            self._language[0] * self._language[1] if name == "instruction" else int(np.prod(s.shape or ())) for name, s in leaves.items()
+        ]
         return gym.spaces.Box(-np.inf, np.inf, (sum(sizes),), np.float32)
 
     @property
@@ -183,6 +185,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
     def observation_kinds(self) -> Any:
         if self.observation == "flat":
             return Vector()
+        assert isinstance(self.observation_space, gym.spaces.Dict)
         kinds: dict[str, Any] = {name: Vector() for name in self.observation_space}
         if self.conditioning == "id":
             kinds["task"] = Ids(len(self.suite))

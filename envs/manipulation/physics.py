@@ -146,8 +146,8 @@ class _Batch:
 def _no_warnings() -> Iterator[None]:
     """Without the library's habit of writing MUJOCO_LOG.TXT where it runs: a simulation that diverges is reported by its slot.
 
-    The library calls a handler, where there is one, instead. It must be a C function, because threads of the library call it: `strlen` takes
-    a text and does nothing with it.
+    The library calls a handler, where there is one, instead. It must be a C function, because threads of the library call it: `strlen`
+    takes a text and does nothing with it.
     """
     handler = _warning_handler()
     before = handler.value

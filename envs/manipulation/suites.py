@@ -44,9 +44,6 @@ def suite(name: str) -> TaskSuite:
     """The tasks of a suite, those of split train first; a task that is in both splits stands once."""
     train, test = SUITES[name]
     members = (*train, *(task for task in test if task not in train))
-    members = tuple(m for m in members if m in everything().names)
-    train = [t for t in train if t in members]
-    test = [t for t in test if t in members]
     chosen = everything().narrow(members)
     splits = {split: np.asarray([members.index(task) for task in tasks], np.int32) for split, tasks in (("train", train), ("test", test))}
     return TaskSuite(members, chosen.rows, splits)

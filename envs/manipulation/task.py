@@ -119,8 +119,8 @@ class TaskRow(NamedTuple):
     model: int32 row of the models; index: int32 place in the suite; horizon: int32. spot_low, spot_high: float32[5, 4] (x, y, z, yaw) of
     `SPOTS`; spot_on: int32[5] frame. slider_pos, slider_axis, turner_pos, turner_axis: float32[3] in the mount. start: float32[2] joints.
     used: float32[4], 1 where fixture, mount, a, b belong to the task. key_frame, touch_frame: int32; key_offset, touch_offset: float32[3].
-    mode: int32; target, sign, tol, clear, upright, lift, slack: float32; weight, low, high: float32[3]; width: float32 (-1: no grasp); bottom: float32[2], how far the objects reach below their
-    frames;
+    mode: int32; target, sign, tol, clear, upright, lift, slack: float32; weight, low, high: float32[3]; width: float32 (-1: no grasp).
+    bottom: float32[2], how far the objects reach below their frames.
     scales: float32[5] of `TERMS`. phase_*: the expert's program, padded with its last phase.
     """
 
@@ -249,4 +249,3 @@ def _row(task: Task, model: int) -> TaskRow:
 def rows_of(tasks: Sequence[Task]) -> TaskRow:
     """Rows `[T, ...]` of tasks; row t belongs to model t."""
     return TaskRow(*(np.stack(column) for column in zip(*(_row(task, i) for i, task in enumerate(tasks)), strict=True)))
-

@@ -16,8 +16,8 @@ GOLDEN = {
 }
 OWN = [row.id for row in catalog.rows() if row.kind == "env" and row.family != "Toy"]
 ARM = [name for name in OWN if name.startswith("Manipulation/")]
-# Ids of this family differ in the rows that one program reads (tests/envs/manipulation compares the rows): one of them keeps every law here,
-# the others those that ask about rows and spaces, and in the slow part all but those about the program itself.
+# Ids of this family differ in the rows that one program reads (tests/envs/manipulation compares the rows): one of them keeps every law
+# here, the others those that ask about rows and spaces, and in the slow part all but those about the program itself.
 WHOLE = [name for name in OWN if name not in ARM] + ["Manipulation/MT10-v0"]
 ABOUT_ROWS = ("hashable", "pickles", "rows")
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")

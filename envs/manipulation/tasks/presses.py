@@ -7,6 +7,8 @@ point, so that walls next to a touched spot are either no higher than that or fu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from math import sin
 
 from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Body, Box, Part, Scene
@@ -18,14 +20,19 @@ DEEP = TRAVEL - 0.003  # m that it has to be pressed, give or take `DEPTH_TOL`
 DEPTH_TOL = 0.003
 
 
+def vec(values: Iterable[float]) -> Vec:
+    x, y, z = values
+    return x, y, z
+
+
 def button(axis: Vec, out: float, size: float = 0.024, color=RED, **joint) -> Part:
     """A push button that moves along an axis, its face `out` before the mount's origin."""
     along = [abs(c) for c in axis]
-    cap = tuple(0.01 if c else size for c in along)
-    stem = tuple(out / 2 + 0.005 if c else 0.4 * size for c in along)
+    cap = vec(0.01 if c else size for c in along)
+    stem = vec(out / 2 + 0.005 if c else 0.4 * size for c in along)
     boxes = (
-        Box(cap, tuple((0.01 - out) * c for c in axis), color=color),
-        Box(stem, tuple((0.015 - out / 2) * c for c in axis), color=STEEL),
+        Box(cap, vec((0.01 - out) * c for c in axis), color=color),
+        Box(stem, vec((0.015 - out / 2) * c for c in axis), color=STEEL),
     )
     return Part(boxes, axis=axis, range=(0.0, TRAVEL), **joint)
 
@@ -38,12 +45,12 @@ def pressing(axis: Vec, out: float, half: float, over: tuple[Vec, ...]) -> dict:
     """Fields of a task that presses a button: `half` of the fingers lies between tool point and face; `over`: way points in the mount."""
 
     def point(depth: float) -> Vec:
-        return tuple((depth - out - half) * c for c in axis)  # type: ignore[return-value]
+        return vec((depth - out - half) * c for c in axis)
 
     return {
         "touch": Point("slider", point(-0.001)),
-        "key": Point("slider", tuple(-out * c for c in axis)),
-        "goal": at(*(tuple((DEEP - out) * c for c in axis)), on="mount"),
+        "key": Point("slider", vec(-out * c for c in axis)),
+        "goal": at(*vec((DEEP - out) * c for c in axis), on="mount"),
         "mode": "slide",
         "target": DEEP,
         "tol": DEPTH_TOL,
@@ -72,12 +79,11 @@ GAP = 0.075  # m between wall and button
 # A tube of four walls, in which a button lies so deep that only the fingers come to it.
 TUBE, RIM = 0.019, 0.018
 SHAFT = tuple(
-    block(
-        (0.006, TUBE + 0.012, 0.0) if i < 2 else (TUBE + 0.012, 0.006, 0.0),
-        *((s * (TUBE + 0.006), 0) if i < 2 else (0, s * (TUBE + 0.006))),
-        RIM,
-    )
-    for i, s in enumerate((-1, 1, -1, 1))
+    block((0.006, TUBE + 0.012, 0.0), s * (TUBE + 0.006), 0, RIM)
+    if along_x
+    else block((TUBE + 0.012, 0.006, 0.0), 0, s * (TUBE + 0.006), RIM)
+    for along_x in (True, False)
+    for s in (-1, 1)
 )
 
 BUTTONS = (
