@@ -278,7 +278,7 @@ def _register_manipulation() -> None:
             f"Manipulation/{suite}-v0",
             entry,
             description=f"{what}, by an arm with a two-finger gripper in MuJoCo.",
-            config="mt10_ppo" if suite == "MT10" else None,
+            config={"MT10": "mt10_ppo", "MT50": "mt50_ppo", "ML10": "ml10_ppo"}.get(suite),
             suite_name=suite,
             **more,
         )

@@ -139,11 +139,14 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         return models()
 
     def instruction(self, task: int, number: int = 0) -> str:
-        """An instruction for a task of the suite, in words."""
-        from envs.manipulation.suites import task_named
+        """An instruction for a task of the suite, in words that belong to this split."""
+        from envs.manipulation.suites import phrases, task_named
 
-        texts = task_named(self.suite.names[task]).text
-        return texts[number % len(texts)]
+        name = self.suite.names[task]
+        train, test = phrases((name,))[1][0]
+        texts = task_named(name).text
+        mine = texts[:train] if self.split == "train" else texts[train : train + test]
+        return mine[number % len(mine)]
 
     def shared_params(self) -> Shared:
         from envs.manipulation.suites import phrases

@@ -8,7 +8,6 @@ point, so that walls next to a touched spot are either no higher than that or fu
 from __future__ import annotations
 
 from collections.abc import Iterable
-
 from math import sin
 
 from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Body, Box, Part, Scene
