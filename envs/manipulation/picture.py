@@ -9,23 +9,19 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from envs.core import rendering
-
 HEIGHT, WIDTH = 360, 480
-LOOK_AT, DISTANCE, AZIMUTH, ELEVATION = np.array([0.02, 0.0, 0.12]), 1.1, 58.0, -30.0  # degrees
+LOOK_AT, DISTANCE, AZIMUTH, ELEVATION = np.array([0.02, 0.0, 0.10]), 0.98, 58.0, -30.0  # degrees
 FIELD_OF_VIEW = 45.0  # degrees, vertical; MuJoCo's own
 SKY, LIGHT = np.array([0.78, 0.83, 0.88]), np.array([-0.3, 0.35, 0.89])
 GOAL_COLOR = (0.25, 0.85, 0.35)
 
 
 def draw(env: Any, state: Any, params: Any, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
-    """uint8[height, width, 3]: the scene, the goal as a green ball, and below it the task and whether it is done."""
+    """uint8[height, width, 3]: the scene, and the goal as a green ball."""
     model, data = load(env, state, params)
-    goal, success, task = goal_of(env, state, params)
+    goal = goal_of(env, state, params)
     renderer = _renderer(*size)
-    picture = ray_cast(model, data, goal, *size) if renderer is None else renderer.picture(model, data, goal)
-    text = env.suite.names[task].replace("_", " ")
-    return rendering.caption(picture, text, right="done" if success else "", color=rendering.ACCENT if success else rendering.INK)
+    return ray_cast(model, data, goal, *size) if renderer is None else renderer.picture(model, data, goal)
 
 
 def load(env: Any, state: Any, params: Any) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -47,21 +43,16 @@ def load(env: Any, state: Any, params: Any) -> tuple[mujoco.MjModel, mujoco.MjDa
     return model, data
 
 
-def goal_of(env: Any, state: Any, params: Any) -> tuple[np.ndarray | None, bool, int]:
-    """Where the goal is (None where a joint is what counts), whether the task is done, and which task it is."""
-    goal, success = _looker(env)(state, params)
-    return np.asarray(goal) if int(params.task.mode) == 0 else None, bool(success), int(params.task.index)
+def goal_of(env: Any, state: Any, params: Any) -> np.ndarray | None:
+    """float64[3] where the goal is; None where a joint is what counts."""
+    return np.asarray(_goals(env)(state, params), np.float64) if int(params.task.mode) == 0 else None
 
 
 @functools.lru_cache(maxsize=16)
-def _looker(env: Any) -> Any:
+def _goals(env: Any) -> Any:
     import jax
 
-    def look(state, params):
-        frames = env._frames(state, params.task)
-        return env.goal_point(state, frames, params.task), env._terms(state, frames, params.task)[1]
-
-    return jax.jit(look)
+    return jax.jit(lambda state, params: env.goal_point(state, env._frames(state, params.task), params.task))
 
 
 # OpenGL.

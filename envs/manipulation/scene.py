@@ -201,6 +201,7 @@ def xml(scene: Scene) -> str:
  ls_iterations="8"><flag eulerdamp="disable" autoreset="disable"/></option>
 <custom><numeric name="max_geom_pairs" data="20"/><numeric name="max_contact_points" data="40"/></custom>
 <visual><global offwidth="640" offheight="480"/><headlight ambient="0.35 0.35 0.35" diffuse="0.5 0.5 0.5"/></visual>
+<asset><texture type="skybox" builtin="gradient" rgb1="0.78 0.83 0.88" rgb2="0.55 0.62 0.70" width="64" height="64"/></asset>
 <worldbody>
 <light pos="-0.3 0.4 1.6" dir="0.2 -0.2 -1" diffuse="0.4 0.4 0.4"/>
 <geom name="table" type="plane" size="0.9 0.9 0.1" pos="0 0 0" rgba="{_numbers((0.45, 0.42, 0.40, 1))}" {standing}/>
