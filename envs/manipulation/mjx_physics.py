@@ -30,8 +30,8 @@ def check(back_end: str) -> None:
     for name in needed:
         if importlib.util.find_spec(name) is None:
             raise MissingBackEnd(
-                f"physics={back_end!r} needs the package {name.split('.')[-1]}, which is not installed: pip install 'taskloom[warp]', "
-                "or use physics='mujoco'"
+                f"physics={back_end!r} needs the package {name.split('.')[-1]}, which is not installed: "
+                f"pip install 'taskloom[{back_end}]', or use physics='mujoco'"
             )
 
 
