@@ -20,7 +20,15 @@ from baselines.config import DoctorConfig
 OK, WARNING, FAILED = "ok", "warning", "failed"
 PACKAGES = ("envs", "agents", "baselines", "configs")
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "pettingzoo", "mujoco", "hydra-core")
-EXTRAS = {"cuda": "jax_cuda12_plugin", "mjx": "mujoco.mjx", "warp": "warp", "solvers": "ortools", "traces": "spar", "datasets": "minari", "play": "pygame"}
+EXTRAS = {
+    "cuda": "jax_cuda12_plugin",
+    "mjx": "mujoco.mjx",
+    "warp": "warp",
+    "solvers": "ortools",
+    "traces": "spar",
+    "datasets": "minari",
+    "play": "pygame",
+}
 IMPORT_SECONDS = 1.0
 FREE_BYTES = 2e9
 

@@ -155,6 +155,8 @@ class Runner(ABC):
         steps = jnp.where(valid, timestep.duration, 0).sum(dtype=jnp.uint32)
         decisions = valid.sum(dtype=jnp.uint32)
         metrics["env/illegal_actions"] = jnp.where(valid, timestep.metrics["illegal_actions"], 0).sum()
+        if "unstable" in timestep.metrics:
+            metrics["env/unstable"] = jnp.where(valid, timestep.metrics["unstable"], 0).sum()
         metrics["decisions"] = decisions
         state = replace(
             state,

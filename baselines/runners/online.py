@@ -161,7 +161,8 @@ class OnlineRunner(Runner):
         slots = state.slots
         decisions = metrics.pop("decisions").sum()
         totals = {
-            **jax.tree.map(jnp.mean, {k: v for k, v in metrics.items() if k != "env/illegal_actions"}),
+            **jax.tree.map(jnp.mean, {k: v for k, v in metrics.items() if k not in ("env/illegal_actions", "env/unstable")}),
+            **{k: v.sum() for k, v in metrics.items() if k == "env/unstable"},
             "env/illegal_actions": metrics["env/illegal_actions"].sum() / jnp.maximum(decisions, 1),
             "env/reset_share": (slots.restarts - before.restarts) / jnp.maximum(decisions, 1),
             "waiting": (slots.waits - before.waits) / (self.chunk_updates * self.steps_per_update),

@@ -41,7 +41,7 @@ class State:
         physics: see `Physics`. target: float32[3] commanded tool position, m. joints: float32[7] commanded joint angles, rad.
         control: float32[9] what the motors were told last. goal: float32[3] in the frame `goal_on` (int32).
         first: float32[] what was left to do at the start; height: float32[] of the key point at the start, m.
-        phrase: int32 number of the instruction. traits: float32[Traits.SIZE]; latency: int32; elapsed: int32; unstable: int32 so far.
+        phrase: int32 number of the instruction. traits: float32[Traits.SIZE]; latency, elapsed: int32.
     """
 
     physics: Physics
@@ -55,7 +55,6 @@ class State:
     traits: jax.Array
     latency: jax.Array
     elapsed: jax.Array
-    unstable: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -250,7 +249,6 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             traits=traits,
             latency=latency,
             elapsed=jnp.int32(0),
-            unstable=jnp.int32(0),
         )
         first = jnp.maximum(self._left(state, frames, row), 1e-3)
         state = replace(state, first=first)
@@ -284,7 +282,6 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             joints=joints,
             control=command,
             elapsed=state.elapsed + 1,
-            unstable=state.unstable + diverged,
         )
         frames = self._frames(state, row)
         return state, self._timestep(key, state, frames, params, jnp.where(legal, 0, 1), diverged)
@@ -320,7 +317,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         metrics = {
             "success": jnp.where(at_reset, 0.0, success).astype(jnp.float32),
             "illegal_actions": illegal.astype(jnp.int32),
-            "unstable": state.unstable.astype(jnp.float32),
+            "unstable": diverged.astype(jnp.float32),
             **{f"reward/{name}": jnp.where(at_reset, 0.0, row.scales[i] * terms[name]).astype(jnp.float32) for i, name in enumerate(TERMS)},
         }
         return TimeStep(
