@@ -112,6 +112,8 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         if self.suite_name == "MT1":
             if self.task is None:
                 object.__setattr__(self, "task", "reach")
+            if isinstance(self.task, tuple) and len(self.task) == 1:
+                object.__setattr__(self, "task", self.task[0])
             if not isinstance(self.task, str):
                 raise ValueError(f"task={self.task!r}: MT1 holds one task; name it, or use MT50 for several")
         if self.physics != "mujoco":
@@ -132,7 +134,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         return TaskSuite(found.names, found.rows._replace(index=np.arange(len(found), dtype=np.int32)), found.splits)
 
     @cached_property
-    def _models(self) -> Any:
+    def models(self) -> Any:
         from envs.manipulation.suites import models
 
         return models()
@@ -274,7 +276,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         fingers = jnp.full(2, 0.01 - 0.03 * action[-1])
         command = jnp.concatenate([joints, fingers])
         control = jnp.where(state.latency > 0, state.control, command)
-        physics, diverged = advance(self.physics, self._models, row.model, now, control, state.traits)
+        physics, diverged = advance(self.physics, self.models, row.model, now, control, state.traits)
         state = replace(
             state,
             physics=physics,
@@ -283,7 +285,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             control=command,
             elapsed=state.elapsed + 1,
         )
-        frames = self._frames(state, row)
+        frames = self.frames(state, row)
         return state, self._timestep(key, state, frames, params, jnp.where(legal, 0, 1), diverged)
 
     def render(self, state: State, params: Params) -> np.ndarray:
@@ -293,7 +295,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
 
     # What counts.
 
-    def _frames(self, state: State, row: TaskRow) -> Frames:
+    def frames(self, state: State, row: TaskRow) -> Frames:
         physics = state.physics
         tool = arm.tool_pose(physics.qpos[:7]).position
         return frames_of(tool, physics.qpos, physics.mocap_pos, physics.mocap_quat, row)

@@ -7,14 +7,17 @@ tasks is data, so that one pure function is the expert of every task in a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from envs.core.functional import FunctionalEnv, Params
+from envs.core.functional import Params
 from envs.manipulation.frames import FRAMES, rotate
 from envs.manipulation.task import TO
+
+if TYPE_CHECKING:
+    from envs.manipulation.env import Manipulation
 
 LOST = 0.06  # m from the tool at which what was held counts as lost
 
@@ -31,7 +34,7 @@ class Memory(NamedTuple):
 class Expert:
     """Runs the program of the slot's task."""
 
-    env: FunctionalEnv
+    env: Manipulation
 
     def init(self, params: Params) -> Memory:
         return Memory(jnp.int32(0), jnp.int32(0), jnp.zeros(3))
@@ -40,9 +43,9 @@ class Expert:
         from envs.manipulation.env import STEP
 
         row = params.task
-        frames = self.env._frames(state, row)  # type: ignore[attr-defined]
+        frames = self.env.frames(state, row)
         tool = frames.position[0]
-        touch, goal = frames.point(row.touch_frame, row.touch_offset), self.env.goal_point(state, frames, row)  # type: ignore[attr-defined]
+        touch, goal = frames.point(row.touch_frame, row.touch_offset), self.env.goal_point(state, frames, row)
         key_point = frames.point(row.key_frame, row.key_offset)
         begun = jnp.where(memory.steps == 0, tool, memory.begun)
 
@@ -74,17 +77,17 @@ class Expert:
 class Stall:
     """Goes to where the task begins and stays there with an open gripper: what a policy is worth that collects shaped reward alone."""
 
-    env: FunctionalEnv
+    env: Manipulation
 
     def init(self, params: Params) -> tuple:
         return ()
 
     def act(self, key: jax.Array, state: Any, params: Params, memory: tuple) -> tuple[jax.Array, tuple]:
-        if self.env.control == "joint":  # type: ignore[attr-defined]
+        if self.env.control == "joint":
             return jnp.zeros(8).at[7].set(-1.0), memory
         from envs.manipulation.env import STEP
 
         row = params.task
-        frames = self.env._frames(state, row)  # type: ignore[attr-defined]
+        frames = self.env.frames(state, row)
         error = frames.point(row.touch_frame, row.touch_offset) - state.target
         return jnp.concatenate([jnp.clip(error / STEP, -1, 1), -jnp.ones(1)]), memory

@@ -30,7 +30,7 @@ def load(env: Any, state: Any, params: Any) -> tuple[mujoco.MjModel, mujoco.MjDa
 
     from envs.manipulation.randomisation import apply_to_model
 
-    model = env._models.c[int(params.task.model)]
+    model = env.models.c[int(params.task.model)]
     traits = np.asarray(state.traits)
     if (traits != 1).any():
         model = copy.copy(model)
@@ -52,7 +52,7 @@ def goal_of(env: Any, state: Any, params: Any) -> np.ndarray | None:
 def _goals(env: Any) -> Any:
     import jax
 
-    return jax.jit(lambda state, params: env.goal_point(state, env._frames(state, params.task), params.task))
+    return jax.jit(lambda state, params: env.goal_point(state, env.frames(state, params.task), params.task))
 
 
 # OpenGL.

@@ -28,7 +28,7 @@ def starts():
         @jax.jit
         def begin(params, env=env, axes=axes):
             state, first = jax.vmap(env.reset, in_axes=(0, axes))(jax.random.split(jax.random.key(5), params.task.index.size), params)
-            frames = jax.vmap(env._frames)(state, params.task)
+            frames = jax.vmap(env.frames)(state, params.task)
             goal = jax.vmap(env.goal_point)(state, frames, params.task)
             touch = jax.vmap(lambda f, r: f.point(r.touch_frame, r.touch_offset))(frames, params.task)
             success = jax.vmap(lambda s, f, r: env._terms(s, f, r)[1])(state, frames, params.task)
