@@ -70,19 +70,29 @@ class RunData:
         found = [(int(p.name.removesuffix("-test.json")), p) for p in folder.glob("*-test.json") if p.name.split("-")[0].isdecimal()]
         for _, path in sorted(found, reverse=True):
             try:
-                return json.loads(path.read_text())
+                content = json.loads(path.read_text())
             except (OSError, ValueError):
                 continue
+            if isinstance(content, dict):
+                return content
         return None
 
     @cached_property
     def seeds(self) -> list[Evaluation]:
         """Final evaluation of each seed."""
-        return [Evaluation.from_json(json.dumps(e)) for e in (self.final or {"seeds": {}})["seeds"].values()]
+        return list(self._evaluations("seeds").values())
 
     @cached_property
     def references(self) -> dict[str, Evaluation]:
-        return {name: Evaluation.from_json(json.dumps(e)) for name, e in (self.final or {"references": {}})["references"].items()}
+        return self._evaluations("references")
+
+    def _evaluations(self, group: str) -> dict[str, Evaluation]:
+        if self.final is None:
+            return {}
+        try:
+            return {name: Evaluation.from_json(json.dumps(e)) for name, e in self.final[group].items()}
+        except (KeyError, AttributeError, ValueError) as error:
+            raise ReportError(f"run_dir={self.path}: its newest file in evaluations/ was changed, {group} cannot be read: {error}") from error
 
     @cached_property
     def tells_success(self) -> bool:
