@@ -92,7 +92,7 @@ class RunData:
         try:
             return {name: Evaluation.from_json(json.dumps(e)) for name, e in self.final[group].items()}
         except (KeyError, AttributeError, ValueError) as error:
-            raise ReportError(f"run_dir={self.path}: its newest file in evaluations/ was changed, {group} cannot be read: {error}") from error
+            raise ReportError(f"run_dir={self.path}: its newest file in evaluations/ was changed: {group}: {error}") from error
 
     @cached_property
     def tells_success(self) -> bool:
