@@ -85,13 +85,14 @@ def scaled_fields(model: mujoco.MjModel) -> dict[str, np.ndarray]:
     at = _places(model)
     found = {
         name: np.zeros(getattr(model, name).shape, np.int32)
-        for name in ("body_mass", "body_inertia", "geom_friction", "dof_damping", "geom_size")
+        for name in ("body_mass", "body_inertia", "geom_friction", "dof_damping", "geom_size", "geom_rbound")
     }
     found["body_mass"][at["bodies"]] = 1
     found["body_inertia"][at["bodies"]] = 1
     found["geom_friction"][at["gripping"], 0] = 2
     found["dof_damping"][at["dofs"]] = 3
     found["geom_size"][at["geoms"]] = 4
+    found["geom_rbound"][at["geoms"]] = 4
     return found
 
 

@@ -1,4 +1,4 @@
-"""MJX against the C library: one step from the same state, and whole episodes of the expert."""
+"""MJX against the C library: one step from the same state, and the expert until both tasks are done (MJX is slow on a CPU)."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def test_episodes_agree():
     """Two tasks, four episodes each: the same success at the end, from the same starts."""
     ends, after = {}, {}
     for physics in ("mujoco", "mjx"):
-        env = Manipulation(task=("push", "drawer_open"), conditioning="goal", physics=physics, split="test")
+        env = Manipulation(task=("button_press_topdown", "drawer_open"), conditioning="goal", physics=physics, split="test")
         axes, number = params_axes(), 2 * EACH
         params = Params(env.shared_params(), env.suite.take(jnp.repeat(jnp.arange(2), EACH)))
         expert = env.references["expert"]
@@ -31,7 +31,7 @@ def test_episodes_agree():
 
         state, _ = jax.jit(jax.vmap(env.reset, in_axes=(0, axes)))(jax.random.split(jax.random.key(0), number), params)
         memory = jax.vmap(expert.init, in_axes=(axes,), axis_size=number)(params)
-        for t in range(100):
+        for t in range(48):
             state, memory, success = step(state, memory, jax.random.key(t))
             if t == 0:
                 after[physics] = np.asarray(state.physics.qpos)

@@ -11,7 +11,7 @@ import pytest
 
 from envs.manipulation import arm
 from envs.manipulation.physics import FASTEST, Models, Physics, advance
-from envs.manipulation.randomisation import NAMES, Ranges, Traits, apply_to_model, draw
+from envs.manipulation.randomisation import NAMES, Ranges, Traits, apply_to_model, draw, scaled_fields
 from envs.manipulation.scene import FINGERS, NQ, NV, SUBSTEPS, A, Body, Box, Part, Scene
 
 SCENES = (
@@ -122,6 +122,17 @@ def test_traits_scale_what_their_names_say(models):
     np.testing.assert_allclose(model.geom_size[block], 1.1 * plain_model.geom_size[block], rtol=1e-6)
     # The compiler's derived fields follow: a heavier body is harder to accelerate.
     assert model.body_invweight0[a, 0] < plain_model.body_invweight0[a, 0]
+
+
+def test_both_back_ends_scale_the_same_entries(models):
+    """MJX multiplies gathered fields by factors; the C library gets a scaled model."""
+    traits = np.array([2.0, 0.5, 3.0, 1.1], np.float32)
+    factors = np.concatenate([np.ones(1, np.float32), traits])
+    for plain_model in models.c:
+        model = copy.copy(plain_model)
+        apply_to_model(model, traits)
+        for field, which in scaled_fields(plain_model).items():
+            np.testing.assert_allclose(getattr(plain_model, field) * factors[which], getattr(model, field), rtol=1e-6, err_msg=field)
 
 
 def test_ranges():
