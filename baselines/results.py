@@ -270,6 +270,8 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
             raise ConfigError(f"seeds={seed} is no seed of this run; {hint(str(seed), map(str, theirs.seeds))}")
     policies = {seed: trained.policy(seed, config.explore) for seed in seeds}
     asked = {k: v for k, v in to_dict(config).items() if k in SUFFIX_KEYS and v not in (None, {}, False)}
+    if config.split == "test" and config.episodes < theirs.episodes:  # a quick look does not replace the run's own evaluation
+        asked["episodes"] = config.episodes
     suffix = f"-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}" if asked else ""
     return evaluate_run(
         Path(str(config.run_dir)),

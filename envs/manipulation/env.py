@@ -102,10 +102,10 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         check_choice("control", self.control, ("tool", "joint"))
         check_choice("physics", self.physics, BACK_ENDS)
         check_choice("split", self.split, SPLITS)
-        if not 0 <= self.difficulty <= 2:
+        if isinstance(self.difficulty, bool) or not isinstance(self.difficulty, int | float) or not 0 <= self.difficulty <= 2:
             raise ValueError(f"difficulty={self.difficulty!r}: a number from 0 (no randomisation) to 2 is needed")
-        if self.horizon is not None and self.horizon < 1:
-            raise ValueError(f"horizon={self.horizon}: must be a positive number of env steps")
+        if self.horizon is not None and (not isinstance(self.horizon, int) or self.horizon < 1):
+            raise ValueError(f"horizon={self.horizon!r}: must be a positive number of env steps")
         check_choice("suite_name", self.suite_name, tuple(SUITES))
         if isinstance(self.task, list):
             object.__setattr__(self, "task", tuple(self.task))
@@ -116,6 +116,10 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
                 object.__setattr__(self, "task", self.task[0])
             if not isinstance(self.task, str):
                 raise ValueError(f"task={self.task!r}: MT1 holds one task; name it, or use MT50 for several")
+        mine = SUITES[self.suite_name][SPLITS.index(self.split)]
+        for task in () if self.task is None else (self.task,) if isinstance(self.task, str) else self.task:
+            if task not in mine and any(task in tasks for tasks in SUITES[self.suite_name]):
+                raise ValueError(f"task={task!r} is not in split={self.split!r} of {self.suite_name}; legal values: {', '.join(mine)}")
         if self.physics != "mujoco":
             mjx_physics.check(self.physics)
 

@@ -272,6 +272,9 @@ def test_evaluate_narrows_and_keeps_the_runs_own_result(finished, capsys):
     assert found["seeds"]["5"]["tasks"]["down"] == own["seeds"]["5"]["tasks"]["down"]
     assert found["references"]["random"]["tasks"]["down"] == own["references"]["random"]["tasks"]["down"]
     assert json.loads((finished.run_dir / "evaluations" / "120-test.json").read_text()) == own
+    assert main(["evaluate", f"run_dir={finished.run_dir}", "episodes=3", "--json"]) == 0
+    capsys.readouterr()
+    assert json.loads((finished.run_dir / "evaluations" / "120-test.json").read_text()) == own
     assert main(["evaluate", f"run_dir={finished.run_dir}", "split=train", "episodes=3"]) == 0
     assert "agent success" in capsys.readouterr().out
     assert (finished.run_dir / "evaluations" / "120-train.json").exists()

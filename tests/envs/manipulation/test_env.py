@@ -186,12 +186,19 @@ def test_make_and_make_vec():
         ({"physics": "bullet"}, "physics='bullet'.*mujoco, mjx, warp"),
         ({"control": "torque"}, "control='torque'.*tool, joint"),
         ({"difficulty": 3.0}, "difficulty=3.0"),
+        ({"difficulty": "1"}, "difficulty='1'"),
         ({"horizon": 0}, "horizon=0"),
     ],
 )
 def test_bad_arguments(kwargs, message):
     with pytest.raises((ValueError, KeyError), match=message):
         assert envs.make("Manipulation/MT50-v0", **kwargs).suite
+
+
+@pytest.mark.parametrize(("task", "split"), [("drawer_open", "train"), ("reach", "test"), (["drawer_open", "reach"], "test")])
+def test_a_task_of_the_other_split(task, split):
+    with pytest.raises(ValueError, match=f"is not in split='{split}' of ML10; legal values: "):
+        envs.make("Manipulation/ML10-v0", task=task, split=split)
 
 
 def test_one_task_of_mt1():
