@@ -93,24 +93,26 @@ def test_python_of_the_pages_runs(path, place):
     write_modules(place, ROOT / "README.md", path)
     if path.stem == "runs":
         importlib.import_module("my_envs")
-    names = {"__name__": path.stem}
+    names, imported = {"__name__": path.stem}, []
     for line, text in blocks(path, "python"):
         module = re.match(r"# (\w+)\.py\n", text)
         if module:
-            importlib.import_module(module.group(1))
+            imported.append(importlib.import_module(module.group(1)))
         else:
             exec(compile("\n" * line + text, str(path), "exec"), names)  # line numbers are those of the page
+    # What ran has left something behind, and the modules are the page's own files, not namesakes.
+    assert imported or set(names) - {"__name__", "__builtins__"}
+    assert all(Path(module.__file__).parent == place for module in imported)
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if commands(path)], ids=lambda path: path.stem)
 def test_commands_of_the_pages_are_understood(path, place):
     write_modules(place, ROOT / "README.md", path)
-    for command in commands(path):
-        understand(command)
+    assert [command for command in commands(path) if not understand(command)] == []
 
 
 def understand(line):
-    """Compose one command line and look up what it names; nothing is run."""
+    """Compose one command line and look up what it names; nothing is run. Returns how many configs it gives (a help page: 1)."""
     from baselines import build, compose, config
 
     verb, *words = shlex.split(line)[1:]
@@ -119,12 +121,14 @@ def understand(line):
     if verb in config.WHAT and words and "=" not in words[0]:
         words[0] = f"what={words[0]}"
     if flags == ["--help"]:
-        return
-    for made in compose.compose_all(verb, words, multirun="--multirun" in flags):
+        return int(verb in config.VERBS)
+    composed = compose.compose_all(verb, words, multirun="--multirun" in flags)
+    for made in composed:
         for env in build.env_ids(getattr(made, "env", None)):
             row = build.find_row(env)
             if not isinstance(row, build.ExternalRow):
                 build.make_env(env, made.task if verb != "list" else None, env_kwargs=getattr(made, "env_kwargs", None))
+    return len(composed)
 
 
 @pytest.mark.slow
@@ -326,12 +330,17 @@ def _normal(parts):
 @pytest.mark.slow
 def test_snippets_of_the_generated_pages_run(generated, place):
     root, names = generated
+    ran = set()
     for name in sorted(names):
         for line, text in blocks(root / name, "python"):
             exec(compile("\n" * line + text, name, "exec"), {"__name__": name})
-        for command in commands(root / name):
-            if "my_package" not in command:  # stands for the reader's own
-                understand(command)
+            ran.add(name)
+        # my_package stands for the reader's own
+        assert [command for command in commands(root / name) if "my_package" not in command and not understand(command)] == []
+    from envs import catalog
+
+    ids = {f"environments/{row.id}.md" for row in catalog.rows("env") if row.family in ("Manipulation", "SkillGraph", "Allocation")}
+    assert ids <= ran, f"pages that show no program: {sorted(ids - ran)}"
 
 
 @pytest.mark.slow

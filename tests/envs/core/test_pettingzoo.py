@@ -27,6 +27,22 @@ def parallel(name, **kwargs):
     return pettingzoo.make("parallel", name, **IDS[name], **kwargs)
 
 
+class Counted:
+    """How many episodes and steps the parallel environments see that are made in the meantime: proof that a foreign test played at all."""
+
+    def __init__(self, monkeypatch):
+        self.resets = self.steps = 0
+        for name in ("reset", "step"):
+            monkeypatch.setattr(PettingZooEnv, name, self._counting(name, getattr(PettingZooEnv, name)))
+
+    def _counting(self, name, method):
+        def counting(env, *args, **kwargs):
+            setattr(self, f"{name}s", getattr(self, f"{name}s") + 1)
+            return method(env, *args, **kwargs)
+
+        return counting
+
+
 def legal(env, infos):
     return {agent: env.action_space(agent).sample(infos[agent]["action_mask"]) for agent in env.agents}
 
@@ -40,12 +56,14 @@ def seed_spaces(env, seed):
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_the_parallel_api(name):
+def test_the_parallel_api(name, monkeypatch):
+    counted = Counted(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=r"options\['options'\] is ignored")  # the test passes one on purpose
         parallel_api_test(parallel(name), 150)
         parallel_seed_test(lambda: parallel(name), 60)
+    assert counted.resets >= 6 and counted.steps >= 10, (counted.resets, counted.steps)  # toys end soon
 
 
 # What PettingZoo's tests say about dict observations, bounds of toys, and a state that is legally all zeros at the start.
@@ -60,7 +78,9 @@ KNOWN = (
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_the_aec_api_through_the_converter(name):
+def test_the_aec_api_through_the_converter(name, monkeypatch):
+    counted = Counted(monkeypatch)
+
     def make():
         return pettingzoo.make("aec", name, **IDS[name])
 
@@ -71,6 +91,8 @@ def test_the_aec_api_through_the_converter(name):
         api_test(make(), 100)
         seed_test(make, 30)
         state_test(make(), parallel(name), 10)
+    # One agent after the other: a step of the environment is a cycle of all of them.
+    assert counted.resets >= 6 and counted.steps >= 10, (counted.resets, counted.steps)
 
 
 @pytest.mark.parametrize("name", IDS)
