@@ -27,6 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from baselines.logging import flush
+
 FORMAT_VERSION = 1
 KEEP_RESUME = 2
 
@@ -224,14 +226,14 @@ class CheckpointFolder:
             content["files"] = {}
             for path in _files(temporary):
                 content["files"][path.relative_to(temporary).as_posix()] = _digest(path)
-                _flush(path)
+                flush(path)
             content["checksum"] = _checksum(content)
             manifest = temporary / "manifest.json"
             manifest.write_text(json.dumps(content, indent=1, sort_keys=True))
-            _flush(manifest)
+            flush(manifest)
             for inner in sorted(p for p in temporary.rglob("*") if p.is_dir()):
-                _flush(inner)
-            _flush(temporary)
+                flush(inner)
+            flush(temporary)
             if final.exists():  # an update is only written again after its checkpoint was refused
                 shutil.rmtree(final)
             _publish(temporary, final)
@@ -431,13 +433,4 @@ def _system_error(error: Exception) -> OSError:
 def _publish(temporary: Path, final: Path) -> None:
     """The last act of a write: from here on the checkpoint exists."""
     os.rename(temporary, final)
-    _flush(final.parent)
-
-
-def _flush(path: Path) -> None:
-    """fsync a file, or a folder's list of names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(final.parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,8 @@ import numpy as np
 
 from baselines import datasets
 from baselines.config import ConfigError, DataConfig, show
+from baselines.doctor import FAILED, OK, Check, show_lines
 from baselines.metadata import METADATA, DatasetError, check_files, check_scores, checksums, is_ours, read_metadata, summary, table
-
-OK, FAILED = "ok", "failed"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of `verify`: `status` is ok or failed."""
-
-    name: str
-    status: str
-    detail: str
 
 
 def run(config: DataConfig) -> int:
@@ -101,12 +90,9 @@ def _verify(config: DataConfig, names: list[str]) -> int:
         print_json([{"data": name, "name": c.name, "status": c.status, "detail": c.detail} for name in names for c in reports[name]])
     else:
         console = Console(highlight=False, soft_wrap=True)
-        colors = {OK: "green", FAILED: "red"}
         for name, checks in reports.items():
             console.print(name, style="bold", markup=False)
-            for check in checks:
-                console.print(f"[{colors[check.status]}]{check.status:>7}[/]  {check.name:<18}  ", end="")
-                console.print(check.detail, markup=False)
+            show_lines(console, checks)
     return int(any(check.status == FAILED for checks in reports.values() for check in checks))
 
 

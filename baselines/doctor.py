@@ -14,8 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from baselines.config import DoctorConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 PACKAGES = ("envs", "agents", "baselines", "configs")
@@ -59,14 +63,19 @@ def show(checks: list[Check]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
+    show_lines(console, checks)
+    failed = sum(check.status == FAILED for check in checks)
+    verdict = f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed or are optional"
+    console.print(f"\n{verdict}", style="bold")
+
+
+def show_lines(console: Console, checks: list[Check]) -> None:
+    """One line per check."""
     colors = {OK: "green", WARNING: "yellow", FAILED: "red"}
     width = max(len(check.name) for check in checks)
     for check in checks:
         console.print(f"[{colors[check.status]}]{check.status:>7}[/]  {check.name:<{width}}  ", end="")
         console.print(check.detail, markup=False)
-    failed = sum(check.status == FAILED for check in checks)
-    verdict = f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed or are optional"
-    console.print(f"\n{verdict}", style="bold")
 
 
 def examine() -> Iterator[Check]:

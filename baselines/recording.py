@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from baselines.evaluation import BLOCK, MAX_BATCH, MAX_BYTES, AgentPolicy, choose, first_memory
-from envs.core.autoreset import AutoReset, Slots
+from envs.core.autoreset import AutoReset, Slots, advance
 from envs.core.external.host_env import HostEnv
-from envs.core.functional import FunctionalEnv, Params, Reference, TimeStep, params_axes, random_action, split_key
+from envs.core.functional import FunctionalEnv, Params, Reference, params_axes, random_action, split_key
 from envs.core.host import seed_words
-from envs.core.suites import row_horizon
 
 RECORD_BYTES = 256 * 2**20  # of one batch on the host, if every episode lasts as long as it may
 HOST_BATCH = 64
@@ -259,25 +258,6 @@ def _memory(env: FunctionalEnv, reference: Reference | None, agent: AgentPolicy 
     return first_memory(AutoReset(env, stagger=False), reference, agent, slots)
 
 
-def _advance(env: FunctionalEnv, keys: jax.Array, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
-    """One step of every slot with the keys of the Gymnasium adapter."""
-    at = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, _STEP), slots.clock))(keys)
-    state, timestep = jax.vmap(env.step, in_axes=(0, 0, 0, params_axes()))(at, slots.state, action, slots.params)
-    elapsed = slots.elapsed + timestep.duration
-    truncated = (timestep.truncated | (elapsed >= row_horizon(slots.rows))) & ~timestep.terminated
-    timestep = timestep.replace(truncated=truncated)
-    slots = slots.replace(
-        state=state,
-        observation=timestep.observation,
-        action_mask=timestep.action_mask,
-        elapsed=elapsed,
-        done=slots.done | timestep.done,
-        is_first=jnp.zeros_like(slots.is_first),
-        clock=slots.clock + 1,
-    )
-    return slots, timestep
-
-
 def _block(env: FunctionalEnv, reference: Any, noise: float, agent: Any, shared: Any, keys: jax.Array, state: Any) -> tuple[Any, Any, Any]:
     """`BLOCK` steps of every slot: state, rows `[BLOCK, N, ...]`, and whether all episodes are over."""
     space = env.action_space
@@ -291,7 +271,9 @@ def _block(env: FunctionalEnv, reference: Any, noise: float, agent: Any, shared:
             action = jax.vmap(partial(_disturbed, env, noise))(draw, action, slots.action_mask)
         if isinstance(space, gym.spaces.Box):
             action = jnp.clip(action, jnp.asarray(space.low), jnp.asarray(space.high)).astype(space.dtype)
-        slots, timestep = _advance(env, keys, slots, action)
+        # The keys are those of the Gymnasium adapter.
+        at = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, _STEP), slots.clock))(keys)
+        slots, timestep = advance(env, at, slots, action)
         row = {
             "observation": timestep.observation,
             "action": action,

@@ -21,7 +21,7 @@ import numpy as np
 
 from baselines.config import ConfigError, differing
 from baselines.datasets import need_minari
-from baselines.logging import write_json
+from baselines.logging import flush, write_json
 from baselines.metadata import FORMAT_VERSION, MAIN, METADATA, SHARDS, DatasetError, check_file, digest
 from baselines.recording import Episode
 
@@ -171,7 +171,7 @@ class DatasetWriter:
                 shutil.rmtree(self.partial / "old", ignore_errors=True)
                 os.rename(self.folder, self.partial / "old")
             os.rename(self.partial / "set", self.folder)
-            _flush(self.folder.parent)
+            flush(self.folder.parent)
             shutil.rmtree(self.partial, ignore_errors=True)
         return content
 
@@ -201,15 +201,7 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    _flush(path.parent)
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(path.parent)
 
 
 def shard_bytes(episodes: Sequence[Kept], first: int, split: str) -> bytes:

@@ -162,11 +162,12 @@ class OnlineRunner(Runner):
         decisions = metrics.pop("decisions").sum()
         totals = {
             **jax.tree.map(jnp.mean, {k: v for k, v in metrics.items() if k not in ("env/illegal_actions", "env/unstable")}),
-            **{k: v.sum() for k, v in metrics.items() if k == "env/unstable"},
             "env/illegal_actions": metrics["env/illegal_actions"].sum() / jnp.maximum(decisions, 1),
             "env/reset_share": (slots.restarts - before.restarts) / jnp.maximum(decisions, 1),
             "waiting": (slots.waits - before.waits) / (self.chunk_updates * self.steps_per_update),
         }
+        if "env/unstable" in metrics:
+            totals["env/unstable"] = metrics["env/unstable"].sum()
         if slots.pool is not None:
             totals["env/pool_reuse"] = slots.pool.served.sum() / (slots.pool.served.size * self._autoreset.entries_per_task())
         episodes = state.episodes.end_chunk()

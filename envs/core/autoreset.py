@@ -309,28 +309,33 @@ class AutoReset(Generic[T]):
 
     def _step(self, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
         keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, 0), slots.clock))(slots.key)
-        step = jax.vmap(self.env.step, in_axes=(0, 0, 0, params_axes()))
-        state, timestep = step(keys, slots.state, action, slots.params)
-        elapsed = slots.elapsed + timestep.duration
-        over = elapsed >= row_horizon(slots.rows)
-        if timestep.terminated.ndim > 1:
-            over = over[:, None]
-        timestep = timestep.replace(truncated=(timestep.truncated | over) & ~timestep.terminated)
-        slots = slots.replace(
-            state=state,
-            observation=timestep.observation,
-            action_mask=timestep.action_mask,
-            alive=timestep.alive,
-            elapsed=elapsed,
-            done=slots.done | timestep.done,
-            is_first=jnp.zeros_like(slots.is_first),
-            clock=slots.clock + 1,
-        )
-        return slots, timestep
+        return advance(self.env, keys, slots, action)
 
     def _reset(self, keys: jax.Array, params: Params) -> Fresh:
         state, first = jax.vmap(self.env.reset, in_axes=(0, params_axes()))(keys, params)
         return Fresh(state, first.observation, first.action_mask, first.alive)
+
+
+def advance(env: FunctionalEnv, keys: jax.Array, slots: Slots, action: Any) -> tuple[Slots, TimeStep]:
+    """One step of every slot with these keys, truncated at its task's horizon. Nothing restarts."""
+    step = jax.vmap(env.step, in_axes=(0, 0, 0, params_axes()))
+    state, timestep = step(keys, slots.state, action, slots.params)
+    elapsed = slots.elapsed + timestep.duration
+    over = elapsed >= row_horizon(slots.rows)
+    if timestep.terminated.ndim > 1:
+        over = over[:, None]
+    timestep = timestep.replace(truncated=(timestep.truncated | over) & ~timestep.terminated)
+    slots = slots.replace(
+        state=state,
+        observation=timestep.observation,
+        action_mask=timestep.action_mask,
+        alive=timestep.alive,
+        elapsed=elapsed,
+        done=slots.done | timestep.done,
+        is_first=jnp.zeros_like(slots.is_first),
+        clock=slots.clock + 1,
+    )
+    return slots, timestep
 
 
 def _specs(slots: Slots) -> Slots:

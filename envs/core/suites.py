@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,14 +68,42 @@ class TaskSuite:
         ids = jnp.asarray(self.splits[split])
         return ids[jax.random.randint(key, (n,), 0, ids.shape[0])]
 
-    def narrow(self, names: str | Sequence[str]) -> TaskSuite:
-        """The suite of the named tasks alone, in the order given (the kwarg `task=` of every environment)."""
+    def narrow(self, names: str | Sequence[str], split: str | None = None) -> TaskSuite:
+        """The suite of the named tasks alone, in the order given (the kwarg `task=` of every environment).
+
+        Raises KeyError for a task that is not in the suite, ValueError for one that `split`, where it is given, does not hold.
+        """
         chosen = (names,) if isinstance(names, str) else tuple(names)
+        held = self.splits[split] if split is not None else np.arange(len(self))
+        for name in chosen:
+            if self.index(name) not in held:
+                legal = ", ".join(self.names[i] for i in held)
+                raise ValueError(f"task={name!r} is not in split={split!r}; legal values: {legal}")
         ids = np.asarray([self.index(name) for name in chosen], np.int32)
         rows = jax.tree.map(lambda leaf: np.asarray(leaf)[ids], self.rows)
         place = {int(old): new for new, old in enumerate(ids)}
         splits = {key: np.asarray([place[int(i)] for i in value if int(i) in place], np.int32) for key, value in self.splits.items()}
         return TaskSuite(chosen, rows, splits)
+
+    def configured(self, task: str | Sequence[str] | None, split: str, horizon: int | None) -> TaskSuite:
+        """The suite that an environment shows for its arguments `task`, `split` and `horizon`: narrowed, with one horizon for all tasks
+        (None: their own), and `index`, where the rows have one, counted anew."""
+        suite = self if task is None else self.narrow(task, split)
+        rows = suite.rows
+        if horizon is not None:
+            rows = with_horizon(rows, np.full(len(suite), horizon, np.int32))
+        if "index" in getattr(rows, "_fields", ()):
+            rows = rows._replace(index=np.arange(len(suite), dtype=np.int32))
+        return TaskSuite(suite.names, rows, suite.splits)
+
+
+def with_horizon(rows: Any, horizon: Any) -> Any:
+    """Task rows (or one row) with other horizons."""
+    if isinstance(rows, Mapping):
+        return {**rows, "horizon": horizon}
+    if dataclasses.is_dataclass(rows) and not isinstance(rows, type):
+        return dataclasses.replace(rows, horizon=horizon)
+    return rows._replace(horizon=horizon)
 
 
 def row_horizon(rows: Any) -> Any:

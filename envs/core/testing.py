@@ -28,8 +28,8 @@ from envs.core.functional import FunctionalEnv, Params, params_axes, split_key
 from envs.core.host import check_action_space
 from envs.core.oracles import assert_same
 from envs.core.specs import SPLITS, Ids, Image, Set, Tokens
-from envs.core.suites import row_horizon
-from envs.core.wrappers import TimeLimit, with_horizon
+from envs.core.suites import row_horizon, with_horizon
+from envs.core.wrappers import TimeLimit
 
 RESERVED_METRICS = ("task", "duration", "action_mask", "final_obs", "final_info")
 

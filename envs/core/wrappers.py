@@ -6,7 +6,6 @@ References go on reading the state of the innermost environment.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from envs.core.functional import FunctionalEnv, Params, Reference, TimeStep
 from envs.core.specs import Ids, Image, Set, Tokens, Vector
-from envs.core.suites import TaskSuite, row_horizon
+from envs.core.suites import TaskSuite, row_horizon, with_horizon
 
 _KINDS = (Vector, Ids, Image, Set, Tokens)
 
@@ -284,15 +283,6 @@ class TimeLimit(Wrapper):
         suite = self.env.suite
         horizon = np.minimum(suite.horizons, self.limit).astype(np.int32)
         return TaskSuite(suite.names, with_horizon(suite.rows, horizon), suite.splits)
-
-
-def with_horizon(rows: Any, horizon: Any) -> Any:
-    """Task rows (or one row) with other horizons."""
-    if isinstance(rows, Mapping):
-        return {**rows, "horizon": horizon}
-    if dataclasses.is_dataclass(rows) and not isinstance(rows, type):
-        return replace(rows, horizon=horizon)
-    return rows._replace(horizon=horizon)
 
 
 @dataclass(frozen=True)

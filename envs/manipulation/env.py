@@ -14,13 +14,14 @@ import numpy as np
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
 from envs.core.specs import SPLITS, Ids, Tokens, Vector, check_choice
 from envs.core.suites import TaskSuite
+from envs.core.wrappers import FlattenObservation
 from envs.manipulation import arm, mjx_physics, randomisation
 from envs.manipulation.frames import FRAMES, Frames, frames_of, rotate, yaw_quat
 from envs.manipulation.names import SUITES
 from envs.manipulation.physics import BACK_ENDS, Physics, advance
 from envs.manipulation.randomisation import Ranges, Traits
 from envs.manipulation.scene import FINGERS, HINGE, HINGE_V, NQ, NV, SLIDE, SLIDE_V, A, B
-from envs.manipulation.task import TERMS, TaskRow
+from envs.manipulation.task import SPOTS, TERMS, TaskRow
 
 STEP = 0.015  # m that an action of 1 moves the commanded tool position: 0.75 m/s
 JOINT_STEP = 0.06  # rad, control="joint"
@@ -29,6 +30,7 @@ GRAIN = 2.0**-13  # rad of commanded angles, about 0.1 mm at the tool
 LEASH = 0.06  # m that the commanded position may be from the tool, per axis
 LOW, HIGH = np.array([-0.17, -0.30, 0.012], np.float32), np.array([0.17, 0.30, 0.40], np.float32)  # of the commanded tool position
 HELD_OUT = (2, 5, 8)  # of ten bands of every random coordinate: these are split test's, the others split train's
+GOAL = SPOTS.index("goal")
 GRASP = 0.03  # m from tool to touch point within which an object can be held
 
 
@@ -38,16 +40,15 @@ class State:
     """One slot.
 
     Attributes:
-        physics: see `Physics`. target: float32[3] commanded tool position, m. joints: float32[7] commanded joint angles, rad.
-        control: float32[9] what the motors were told last. goal: float32[3] in the frame `goal_on` (int32).
+        physics: see `Physics`. target: float32[3] commanded tool position, m. command: float32[9] the last command: joint angles, rad, and
+        openings of the fingers, m. goal: float32[3] in the frame that the row names.
         first: float32[] what was left to do at the start; height: float32[] of the key point at the start, m.
         phrase: int32 number of the instruction. traits: float32[Traits.SIZE]; latency, elapsed: int32.
     """
 
     physics: Physics
     target: jax.Array
-    joints: jax.Array
-    control: jax.Array
+    command: jax.Array
     goal: jax.Array
     first: jax.Array
     height: jax.Array
@@ -116,10 +117,6 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
                 object.__setattr__(self, "task", self.task[0])
             if not isinstance(self.task, str):
                 raise ValueError(f"task={self.task!r}: MT1 holds one task; name it, or use MT50 for several")
-        mine = SUITES[self.suite_name][SPLITS.index(self.split)]
-        for task in () if self.task is None else (self.task,) if isinstance(self.task, str) else self.task:
-            if task not in mine and any(task in tasks for tasks in SUITES[self.suite_name]):
-                raise ValueError(f"task={task!r} is not in split={self.split!r} of {self.suite_name}; legal values: {', '.join(mine)}")
         if self.physics != "mujoco":
             mjx_physics.check(self.physics)
 
@@ -129,13 +126,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
     def suite(self) -> TaskSuite:
         from envs.manipulation.suites import suite
 
-        found = suite(self.suite_name)
-        rows = found.rows
-        if self.horizon is not None:
-            rows = rows._replace(horizon=np.full(len(found), self.horizon, np.int32))
-        found = TaskSuite(found.names, rows, found.splits)
-        found = found if self.task is None else found.narrow(self.task)
-        return TaskSuite(found.names, found.rows._replace(index=np.arange(len(found), dtype=np.int32)), found.splits)
+        return suite(self.suite_name).configured(self.task, self.split, self.horizon)
 
     @cached_property
     def models(self) -> Any:
@@ -163,6 +154,8 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
 
     @cached_property
     def observation_space(self) -> gym.Space:
+        if self.observation == "flat":
+            return self._flattener.observation_space
         leaves: dict[str, gym.Space] = {name: gym.spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in self._sizes.items()}
         if self.conditioning == "one_hot":
             leaves["task"] = gym.spaces.Box(0, 1, (len(self.suite),), np.uint8)
@@ -171,12 +164,11 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         elif self.conditioning == "language":
             vocab, length = self._language
             leaves["instruction"] = gym.spaces.Box(0, vocab - 1, (length,), np.int32)
-        if self.observation == "dict":
-            return gym.spaces.Dict(leaves)
-        sizes = [
-            self._language[0] * self._language[1] if name == "instruction" else int(np.prod(s.shape or ())) for name, s in leaves.items()
-        ]
-        return gym.spaces.Box(-np.inf, np.inf, (sum(sizes),), np.float32)
+        return gym.spaces.Dict(leaves)
+
+    @cached_property
+    def _flattener(self) -> FlattenObservation:
+        return FlattenObservation(replace(self, observation="dict"))
 
     @property
     def _sizes(self) -> dict[str, int]:
@@ -219,7 +211,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         k_spots, k_traits, k_phrase, k_noise = jax.random.split(key, 4)
         traits, latency = randomisation.draw(k_traits, params.shared.ranges)
         spots = row.spot_low + self._bands(k_spots, row.spot_low.shape) * (row.spot_high - row.spot_low)
-        fixture, mount = spots[0], spots[1]
+        fixture, mount = spots[SPOTS.index("fixture")], spots[SPOTS.index("mount")]
         mocap_pos = jnp.stack([fixture[:3], mount[:3]])
         mocap_quat = jnp.stack([yaw_quat(fixture[3]), yaw_quat(mount[3])])
 
@@ -233,22 +225,21 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             return jnp.where(inside, turned, there), yaw_quat(yaw)
 
         qpos = jnp.zeros(NQ).at[0:7].set(jnp.asarray(arm.REST, jnp.float32)).at[FINGERS].set(arm.FINGER_OPEN)
-        for place, spot in ((A, 2), (B, 3)):
+        for i, (name, place) in enumerate((("a", A), ("b", B))):
+            spot = SPOTS.index(name)
             position, quat = placed(spots[spot], row.spot_on[spot])
             # Where its size is randomised, an object reaches further down, or less far.
-            position = position.at[2].add(row.bottom[spot - 2] * (traits[Traits.SIZE - 1] - 1))
+            position = position.at[2].add(row.bottom[i] * (traits[Traits.SIZE - 1] - 1))
             qpos = qpos.at[place].set(jnp.concatenate([position, quat]))
         qpos = qpos.at[SLIDE].set(row.start[0]).at[HINGE].set(row.start[1])
         physics = Physics(qpos, jnp.zeros(NV), jnp.zeros(NV), mocap_pos, mocap_quat)
         tool = arm.tool_pose(qpos[:7]).position
-        joints = qpos[:7]
         frames = frames_of(tool, qpos, mocap_pos, mocap_quat, row)
         state = State(
             physics=physics,
             target=tool,
-            joints=joints,
-            control=jnp.concatenate([joints, jnp.full(2, arm.FINGER_OPEN)]),
-            goal=spots[4][:3],
+            command=jnp.concatenate([qpos[:7], jnp.full(2, arm.FINGER_OPEN)]),
+            goal=spots[GOAL][:3],
             first=jnp.float32(1),
             height=frames.point(row.key_frame, row.key_offset)[2],
             phrase=self._phrase(k_phrase, params),
@@ -268,9 +259,9 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         tool = arm.tool_pose(now.qpos[:7]).position
         if self.control == "tool":
             target = jnp.clip(jnp.clip(state.target + STEP * action[:3], LOW, HIGH), tool - LEASH, tool + LEASH)
-            joints = arm.follow(state.joints, target)
+            joints = arm.follow(state.command[:7], target)
         else:
-            joints = state.joints + JOINT_STEP * action[:7]
+            joints = state.command[:7] + JOINT_STEP * action[:7]
             low, high = arm.LOWER.astype(np.float32), arm.UPPER.astype(np.float32)
             joints = jnp.clip(joints, jnp.maximum(low, now.qpos[:7] - JOINT_LEASH), jnp.minimum(high, now.qpos[:7] + JOINT_LEASH))
             target = tool
@@ -279,14 +270,13 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         joints = jnp.round(joints / GRAIN) * GRAIN
         fingers = jnp.full(2, 0.01 - 0.03 * action[-1])
         command = jnp.concatenate([joints, fingers])
-        control = jnp.where(state.latency > 0, state.control, command)
+        control = jnp.where(state.latency > 0, state.command, command)
         physics, diverged = advance(self.physics, self.models, row.model, now, control, state.traits)
         state = replace(
             state,
             physics=physics,
             target=target,
-            joints=joints,
-            control=command,
+            command=command,
             elapsed=state.elapsed + 1,
         )
         frames = self.frames(state, row)
@@ -306,7 +296,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
 
     def goal_point(self, state: State, frames: Frames, row: TaskRow) -> jax.Array:
         """float32[3] where the goal is now, in the world."""
-        return frames.point(row.spot_on[4], state.goal)
+        return frames.point(row.spot_on[GOAL], state.goal)
 
     def _left(self, state: State, frames: Frames, row: TaskRow) -> jax.Array:
         """What is left to do: m (or m and rad of the joint)."""
@@ -389,11 +379,7 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
             leaves["task"] = row.index[None].astype(jnp.int32)
         elif self.conditioning == "language":
             leaves["instruction"] = jnp.asarray(params.shared.phrases)[row.index, state.phrase]
-        if self.observation == "dict":
-            return leaves
-        if "instruction" in leaves:
-            leaves["instruction"] = jax.nn.one_hot(leaves["instruction"], self._language[0])
-        return jnp.concatenate([leaves[name].astype(jnp.float32).reshape(-1) for name in sorted(leaves)])
+        return self._flattener.flat(leaves) if self.observation == "flat" else leaves
 
     def _bands(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Random shares in [0, 1] of this split: every coordinate from the split's own bands."""

@@ -149,9 +149,8 @@ def _no_warnings() -> Iterator[None]:
     The library calls a handler, where there is one, instead. It must be a C function, because threads of the library call it: `strlen`
     takes a text and does nothing with it.
     """
-    handler = _warning_handler()
-    before = handler.value
-    handler.value = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+    handler, silent = _warning_handlers()
+    before, handler.value = handler.value, silent
     try:
         yield
     finally:
@@ -159,10 +158,11 @@ def _no_warnings() -> Iterator[None]:
 
 
 @functools.cache
-def _warning_handler() -> ctypes.c_void_p:
-    """The library's global variable that holds its handler of warnings."""
+def _warning_handlers() -> tuple[ctypes.c_void_p, int | None]:
+    """The library's global variable that holds its handler of warnings, and the address of one that does nothing."""
     library = next(Path(mujoco.__file__).parent.glob("libmujoco.*"))
-    return ctypes.c_void_p.in_dll(ctypes.CDLL(str(library)), "mju_user_warning")
+    silent = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+    return ctypes.c_void_p.in_dll(ctypes.CDLL(str(library)), "mju_user_warning"), silent
 
 
 def advance(

@@ -109,12 +109,7 @@ class Obtain(FunctionalEnv[World, mechanics.Rules, TaskRow]):
 
     @cached_property
     def suite(self) -> TaskSuite:
-        suite = self.all_tasks()
-        if self.horizon is not None:
-            horizon = np.full(len(suite), self.horizon, np.int32)
-            suite = TaskSuite(suite.names, suite.rows._replace(horizon=horizon), suite.splits)
-        suite = suite if self.task is None else suite.narrow(self.task)
-        return TaskSuite(suite.names, suite.rows._replace(index=np.arange(len(suite), dtype=np.int32)), suite.splits)
+        return self.all_tasks().configured(self.task, self.split, self.horizon)
 
     @property
     def pool(self) -> PoolConfig:

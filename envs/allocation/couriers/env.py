@@ -149,11 +149,7 @@ class Couriers(FunctionalEnv[Fleet, tuple, TaskRow]):
     @cached_property
     def suite(self) -> TaskSuite:
         rows = TaskRow(*(np.asarray(column, np.int32) for column in zip(*LEVELS.values(), strict=True)))
-        if self.horizon is not None:
-            rows = rows._replace(horizon=np.full(len(LEVELS), self.horizon, np.int32))
-        suite = TaskSuite(tuple(LEVELS), rows)
-        suite = suite if self.task is None else suite.narrow(self.task)
-        return TaskSuite(suite.names, suite.rows._replace(index=np.arange(len(suite), dtype=np.int32)), suite.splits)
+        return TaskSuite(tuple(LEVELS), rows).configured(self.task, self.split, self.horizon)
 
     # Spaces.
 

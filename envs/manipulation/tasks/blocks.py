@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from envs.manipulation.scene import BLUE, RED, STEEL, WOOD, Body, Box, Scene
 from envs.manipulation.task import Phase, Point, Spot, Task, at
+from envs.manipulation.tasks.programs import grasp
 
 BLOCK = Body((Box((0.02, 0.02, 0.02), color=RED),), mass=0.1)
 TILE = Body((Box((0.03, 0.042, 0.011), color=RED),), mass=0.1)  # wider than the hand opens
@@ -25,15 +26,6 @@ def hole(half: tuple[float, float], near: float, far: float, side: float, height
         Box((far / 2, across, z), (x + far / 2, 0, z)),
         Box((x, side / 2, z), (0, -y - side / 2, z)),
         Box((x, side / 2, z), (0, y + side / 2, z)),
-    )
-
-
-def grasp(depth: float = 0.0, steps: int = 14, grip: float = -1.0, above: float = 0.10) -> tuple[Phase, ...]:
-    """Come from above, go down to the touch point, close the gripper."""
-    return (
-        Phase("touch", (0, 0, above), grip=grip, tol=0.02),
-        Phase("touch", (0, 0, depth), grip=grip, tol=0.008),
-        Phase("touch", (0, 0, depth), grip=1.0, steps=(steps, steps), tol=0.05),
     )
 
 

@@ -9,7 +9,7 @@ import math
 
 from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Box, Part, Scene, Vec
 from envs.manipulation.task import Phase, Point, Spot, Task, at
-from envs.manipulation.tasks.blocks import grasp
+from envs.manipulation.tasks.programs import grasp
 
 
 def plus(a: Vec, b: Vec) -> Vec:

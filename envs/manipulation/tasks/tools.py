@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from envs.manipulation.scene import BLUE, DARK, GREEN, RED, STEEL, WHITE, WOOD, YELLOW, Body, Box, Part, Scene
 from envs.manipulation.task import Phase, Point, Spot, Task, at
+from envs.manipulation.tasks.programs import grasp
 
 FORK, BILL = -0.2, 0.1  # gripper actions that leave 32 and 14 mm between the fingers
 
 
-def grasp(rise: float = 0.08, grip: float = -1.0) -> tuple[Phase, ...]:
-    """Come from above with the fingers at `grip`, go down to the touch point, close the gripper."""
-    return (
-        Phase("touch", (0, 0, rise), grip=grip, tol=0.012),
-        Phase("touch", grip=grip, tol=0.005, steps=(0, 30), speed=0.6),
-        Phase("touch", grip=1.0, steps=(14, 14), tol=0.05),
-    )
+def take(rise: float = 0.08, grip: float = -1.0) -> tuple[Phase, ...]:
+    """Grasp slowly and closely: what is taken here has to sit right in the hand."""
+    return grasp(grip=grip, above=rise, near=0.012, tol=0.005, most=30, speed=0.6)
 
 
 def up(height: float) -> Phase:
@@ -170,7 +167,7 @@ TASKS = (
         tol=0.015,
         width=0.012,
         lift=0.03,
-        program=(*grasp(), up(0.08), carry(x=-0.09, tol=0.003), carry(speed=0.4)),
+        program=(*take(), up(0.08), carry(x=-0.09, tol=0.003), carry(speed=0.4)),
     ),
     # The way back: the peg sits in its hole and only comes out along it; the hand must pull what sticks out.
     Task(
@@ -187,7 +184,7 @@ TASKS = (
         tol=0.02,
         high=(0.01, 9.0, 9.0),
         width=0.012,
-        program=(*grasp(), Phase("here", (-0.085, 0, 0), grip=1.0, tol=0.015, speed=0.6, hold=True), carry()),
+        program=(*take(), Phase("here", (-0.085, 0, 0), grip=1.0, tol=0.015, speed=0.6, hold=True), carry()),
     ),
     # A throw-in: the tray under the hoop can be reached through the hoop alone.
     Task(
@@ -203,7 +200,7 @@ TASKS = (
         tol=0.05,
         width=BALL,
         lift=0.12,
-        program=(*grasp(), up(0.18), carry(z=0.18, tol=0.008), Phase("here", grip=-1.0, steps=(30, 60))),
+        program=(*take(), up(0.18), carry(z=0.18, tol=0.008), Phase("here", grip=-1.0, steps=(30, 60))),
     ),
     # A blow along a joint with dry friction, through a pit too narrow for the fingers.
     Task(
@@ -222,7 +219,7 @@ TASKS = (
         tol=0.005,
         width=0.009,
         lift=0.06,
-        program=(*grasp(), up(0.09), carry(z=0.07, tol=0.0015), carry(z=0.035, tol=0.004, speed=0.3), carry(z=-0.02, speed=0.6)),
+        program=(*take(), up(0.09), carry(z=0.07, tol=0.0015), carry(z=0.035, tol=0.004, speed=0.3), carry(z=-0.02, speed=0.6)),
     ),
     # Reach: the mug stands under a roof that the hand does not fit under.
     Task(
@@ -239,7 +236,7 @@ TASKS = (
         tol=0.02,
         width=0.008,
         program=(
-            *grasp(),
+            *take(),
             up(0.05),
             Phase("b", (-0.25, 0, 0.004), grip=1.0, tol=0.008, speed=0.5, hold=True),
             Phase("goal", (-0.19, 0, 0.004), grip=1.0, tol=0.008, speed=0.4, hold=True),
@@ -261,7 +258,7 @@ TASKS = (
         tol=0.02,
         width=0.007,
         program=(
-            *grasp(),
+            *take(),
             up(0.05),
             Phase("b", (-0.24, -0.056, 0.033), grip=1.0, tol=0.01, speed=0.5, hold=True),
             Phase("b", (-0.108, -0.056, 0.033), grip=1.0, tol=0.006, speed=0.5, hold=True),
@@ -286,7 +283,7 @@ TASKS = (
         clear=0.04,
         width=0.010,
         lift=0.09,
-        program=(*grasp(), up(0.13), carry(z=0.12, tol=0.003), carry(tol=0.008, speed=0.5), *let_go(0.10)),
+        program=(*take(), up(0.13), carry(z=0.12, tol=0.003), carry(tol=0.008, speed=0.5), *let_go(0.10)),
     ),
     # A barb: the post's cap catches the ring, which must be shifted under it before it can be lifted.
     Task(
@@ -306,7 +303,7 @@ TASKS = (
         width=0.010,
         lift=0.10,
         program=(
-            *grasp(),
+            *take(),
             Phase("fixture", (-0.051, 0, 0.016), grip=1.0, tol=0.003, steps=(0, 20), speed=0.4, hold=True),
             Phase("fixture", (-0.051, 0, 0.13), grip=1.0, tol=0.01, speed=0.6, hold=True),
             carry(),
@@ -329,7 +326,7 @@ TASKS = (
         clear=0.03,
         width=0.009,
         lift=0.06,
-        program=(*grasp(), up(0.10), carry(z=0.05, tol=0.003), carry(tol=0.004, speed=0.4), *let_go(0.10)),
+        program=(*take(), up(0.10), carry(z=0.05, tol=0.003), carry(tol=0.004, speed=0.4), *let_go(0.10)),
     ),
     # A kick: the hand stays outside of the roofed goal, the ball must roll on and stay.
     Task(
@@ -346,7 +343,7 @@ TASKS = (
         low=(-0.035, -9.0, -9.0),
         width=0.025,
         program=(
-            *grasp(),
+            *take(),
             carry(x=-0.12, tol=0.004, speed=0.4),
             *let_go(0.06),
             Phase("touch", (-0.065, 0, 0.05), grip=BILL, tol=0.012),
@@ -429,6 +426,6 @@ TASKS = (
         weight=(1, 1, 0),
         tol=0.02,
         width=0.005,
-        program=(*grasp(0.06, FORK), carry(speed=0.4, most=150)),
+        program=(*take(0.06, FORK), carry(speed=0.4, most=150)),
     ),
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Suites, specs, random actions, packed outputs and checks of actions."""
 
+import collections
+
 import gymnasium as gym
 import hypothesis.strategies as st
 import jax
@@ -51,6 +53,24 @@ def test_narrowing_keeps_rows_and_splits(tasks, data):
     assert narrow.names == tuple(chosen)
     assert [narrow.horizons[i] for i in range(len(chosen))] == [suite.horizons[suite.index(name)] for name in chosen]
     assert {narrow.names[i] for i in narrow.splits["test"]} == {tasks[i] for i in test} & set(chosen)
+
+
+def test_a_named_task_must_be_in_the_split():
+    suite = suite_of("abc", {"train": [0, 1], "test": [2]})
+    assert suite.narrow("a", "train").names == ("a",) and suite.narrow("c", "test").names == ("c",)
+    for wrong in ("c", ("a", "c")):
+        with pytest.raises(ValueError, match="task='c' is not in split='train'; legal values: a, b"):
+            suite.narrow(wrong, "train")
+    with pytest.raises(KeyError, match="task='d'"):
+        suite.narrow("d", "train")
+
+
+def test_a_configured_suite():
+    suite = suite_of("abc")
+    assert suite.configured(None, "train", None).names == ("a", "b", "c")
+    assert suite.configured(("c", "a"), "test", 7).horizons.tolist() == [7, 7]
+    rows = collections.namedtuple("Row", "horizon index")(np.full(3, 9, np.int32), np.zeros(3, np.int32))
+    assert TaskSuite(("a", "b", "c"), rows).configured(("c", "b"), "train", None).rows.index.tolist() == [0, 1]
 
 
 def test_done_of_several_agents():
