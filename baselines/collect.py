@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from baselines import build, datasets, shards
@@ -316,12 +317,17 @@ def _batch(
 
 def _kept(config: CollectConfig, source: Source, task: str, number: int, episode: Any) -> shards.Kept:
     seed = episode_seed(source.env, config.seed, task, number)
-    return shards.Kept(episode, task, number, seed, instruction(source.env, task, number))
+    first = jax.tree.map(lambda x: x[0], episode.observations)
+    return shards.Kept(episode, task, number, seed, instruction(source.env, task, number, first))
 
 
-def instruction(env: Any, task: str, number: int = 0) -> str:
-    """What a person would tell the agent: of the environment (method `instruction(task_index, number)`, or texts by task in the attribute
-    `instructions`), else the task's name with spaces."""
+def instruction(env: Any, task: str, number: int = 0, first: Any = None) -> str:
+    """What a person would tell the agent: what the first observation shows (method `told(observation)` of the environment), else what the
+    environment says (method `instruction(task_index, number)`, or texts by task in the attribute `instructions`), else the task's name."""
+    if callable(getattr(env, "told", None)):
+        shown = env.told(first)
+        if shown is not None:
+            return str(shown)
     index = env.suite.index(task)
     if callable(getattr(env, "instruction", None)):
         return str(env.instruction(index, number))

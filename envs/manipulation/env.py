@@ -144,6 +144,15 @@ class Manipulation(FunctionalEnv[State, Shared, TaskRow]):
         mine = texts[:train] if self.split == "train" else texts[train : train + test]
         return mine[number % len(mine)]
 
+    def told(self, observation: Any) -> str | None:
+        """The instruction that an observation shows, in words; None where it shows none (`conditioning` other than language, or flat)."""
+        from envs.manipulation.suites import all_tasks, tokens_of
+
+        if not isinstance(observation, dict) or "instruction" not in observation:
+            return None
+        shown = [int(token) for token in observation["instruction"] if token]
+        return next((text for task in all_tasks() for text in task.text if tokens_of(text) == shown), None)
+
     def shared_params(self) -> Shared:
         from envs.manipulation.suites import phrases
 

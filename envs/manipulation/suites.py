@@ -63,6 +63,11 @@ def vocabulary() -> dict[str, int]:
     return {"": 0} | {word: i + 1 for i, word in enumerate(known)}
 
 
+def tokens_of(text: str) -> list[int]:
+    """Token ids of an instruction."""
+    return [vocabulary()[word] for word in words(text)]
+
+
 @functools.cache
 def phrases(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Tokens int32[T, P, L] of the instructions of these tasks, and int32[T, 2] how many of them split train and split test have."""
@@ -71,7 +76,7 @@ def phrases(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     tokens, count = np.zeros((len(names), most, WORDS_AT_MOST), np.int32), np.zeros((len(names), 2), np.int32)
     for t, several in enumerate(texts):
         for p, text in enumerate(several):
-            ids = [vocabulary()[word] for word in words(text)]
+            ids = tokens_of(text)
             tokens[t, p, : len(ids)] = ids
         held_out = max(1, len(several) // 3)
         count[t] = len(several) - held_out, held_out

@@ -268,6 +268,18 @@ def test_instructions_come_from_the_environment_or_from_the_name():
     assert collect.instruction(Chain(), "left") == "left"
 
 
+def test_an_instruction_that_is_shown_is_the_one_that_is_kept():
+    class Shows(Chain):
+        def told(self, observation):
+            return {1: "to the one"}.get(observation)
+
+        def instruction(self, index, number):
+            return f"go ({number})"
+
+    assert collect.instruction(Shows(), "left", 4, 1) == "to the one"
+    assert collect.instruction(Shows(), "left", 4, 2) == "go (4)"
+
+
 class Killed(BaseException):
     """Whatever ends a process."""
 

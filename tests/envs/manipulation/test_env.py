@@ -99,8 +99,9 @@ def test_conditioning(conditioning):
                 assert observation["task"].tolist() == [1]
             elif conditioning == "language":
                 phrases.add(tuple(observation["instruction"].tolist()))
+                assert env.told(observation) in {env.instruction(1, number) for number in range(6)}
             else:
-                assert "task" not in observation
+                assert "task" not in observation and env.told(observation) is None
         if conditioning == "language":
             tokens, count = suites.phrases(("push",))
             mine = tokens[0, : count[0, 0]] if split == "train" else tokens[0, count[0, 0] :][: count[0, 1]]
