@@ -236,19 +236,7 @@ def _hashable(value: Any) -> Any:
 
 def register_builtin() -> None:
     """The rows of this package."""
-    register(
-        "SkillGraph/Obtain-v0",
-        "envs.skillgraph.obtain:Obtain",
-        description="Obtain any item of the real Minecraft tech tree, from bare hands, in a generated world.",
-        config="obtain_ppo",
-    )
-    for group in ("Trees", "Stones"):
-        register(
-            f"SkillGraph/Plan4MC-{group}-v0",
-            "envs.skillgraph.plan4mc:Plan4MC",
-            description=f"The ten Plan4MC tasks of group {group}, with their start inventories and step limits.",
-            group=group,
-        )
+    _register_skill_graphs()
     register(
         "Allocation/Couriers-v0",
         "envs.allocation.couriers.env:Couriers",
@@ -262,6 +250,34 @@ def register_builtin() -> None:
             f"{family}/All-v0",
             [row.id for row in rows("env") if row.family == family],
             description=f"Every environment of the {family} family.",
+        )
+
+
+def _register_skill_graphs() -> None:
+    from envs.skillgraph.names import SUITES
+
+    register(
+        "SkillGraph/Obtain-v0",
+        "envs.skillgraph.obtain:make",
+        description="Obtain any item of the real Minecraft tech tree, from bare hands, in a generated world.",
+        config="obtain_ppo",
+    )
+    for suite, what in SUITES.items():
+        hidden = suite == "HiddenTree"
+        module, name, options = ("hidden", "HiddenTree", "HiddenOptions") if hidden else ("env", "Overworld", "Options")
+        if suite != "Obtain":
+            register(
+                f"SkillGraph/{suite}-v0",
+                f"envs.skillgraph.world.{module}:{name}",
+                description=f"{what}, in the large world.",
+                config={"Plan4MC": "plan4mc_skills"}.get(suite),
+                suite_name=suite,
+            )
+        register(
+            f"SkillGraph/{suite}-Options-v0",
+            f"envs.skillgraph.world.{'hidden' if hidden else 'options'}:{options}",
+            description=f"{what}, in the large world, by options.",
+            suite_name=suite,
         )
 
 

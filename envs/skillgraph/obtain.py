@@ -257,3 +257,27 @@ class Obtain(FunctionalEnv[World, mechanics.Rules, TaskRow]):
             for name in sorted(leaves)
         ]  # fmt: skip
         return jnp.concatenate(codes)
+
+
+SIZES = ("small", "merged", "full")
+
+
+def make(
+    task: str | tuple[str, ...] | None = None,
+    conditioning: str = "one_hot",
+    observation: str = "dict",
+    horizon: int | None = None,
+    split: str = "train",
+    fidelity: str = "small",
+    mobs: str | None = None,
+) -> FunctionalEnv:
+    """The environment of the id: `fidelity="small"` is the world of this module, "merged" and "full" are the large world with the whole tech
+    tree (see `envs.skillgraph.world.env.Overworld`), which alone has `mobs`."""
+    check_choice("fidelity", fidelity, SIZES)
+    if fidelity == "small":
+        if mobs not in (None, "none"):
+            raise ValueError(f"mobs={mobs!r} is not supported with fidelity='small'; legal values: none")
+        return Obtain(task, conditioning, observation, horizon, split=split)
+    from envs.skillgraph.world.env import Overworld
+
+    return Overworld("Obtain", task, conditioning, observation, horizon, mobs or "all", fidelity, split=split)

@@ -7,7 +7,7 @@ obtainable items at an obtainable station. The tree of a set of raw items is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import networkx as nx
@@ -24,11 +24,26 @@ STATIONS = ("", "crafting_table", "furnace")
 
 @dataclass(frozen=True)
 class Source:
-    """A block that yields an item when mined with one of `tools` (any tool or none if empty)."""
+    """An act that yields an item: by default, mining a block with one of `tools` (any tool or none if empty).
+
+    Attributes:
+        block: the block or mob that is acted on; item: what it yields; tools: of which one must be held.
+        kind: "mine", "kill", "use" (an item or the bare hand on a block or mob), or "take" (a block that only stands where it was put).
+        consumes: item that is used up, "" for none. low, high: how many come, all counts alike.
+        chance: per mille; roll: rows of one act with the same roll exclude each other, others are independent.
+        leaves: block left behind: "" what the place is made of, "same" the block stays.
+    """
 
     block: str
     item: str
     tools: tuple[str, ...]
+    kind: str = "mine"
+    consumes: str = ""
+    low: int = 1
+    high: int = 1
+    chance: int = 1000
+    roll: int = 0
+    leaves: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,10 @@ class TechTree:
             if name in names:
                 others = [other for other in self.recipes if other.output == recipe.output and other != recipe]
                 own = [item for item, _ in recipe.ingredients if any(item not in dict(other.ingredients) for other in others)]
-                name += "_from_" + "_and_".join(own or [item for item, _ in recipe.ingredients])
+                every = [item for item, _ in recipe.ingredients]
+                counted = [f"{count}_{item}" for item, count in recipe.ingredients]
+                ways = [f"{name}_from_{'_and_'.join(part)}" for part in (own or every, every, counted)]
+                name = next((way for way in ways if way not in names), ways[-1])
             names.append(name)
         if len(set(names)) != len(names):
             raise minecraft.DataError(f"recipe names are not unique: {sorted(n for n in names if names.count(n) > 1)}")
@@ -83,6 +101,8 @@ class TechTree:
         table = -self.need.astype(np.int8)
         for r, recipe in enumerate(self.recipes):
             table[r, self.index[recipe.output]] += recipe.count
+            for item, count in recipe.returns:
+                table[r, self.index[item]] += count
         return table
 
     @cached_property
@@ -111,14 +131,16 @@ class TechTree:
         fuels = tuple(item for item, _ in self.fuels)
         rules: list[tuple[str, tuple[tuple[str, ...], ...]]] = []
         for source in self.sources:
-            rules.append((source.item, (source.tools,) if source.tools else ()))
+            if source.kind != "take":
+                groups = [source.tools] if source.tools else []
+                rules.append((source.item, (*groups, (source.consumes,)) if source.consumes else tuple(groups)))
         for recipe in self.recipes:
-            groups = [(item,) for item, _ in recipe.ingredients]
+            asked = [(item,) for item, _ in recipe.ingredients]
             if recipe.station:
-                groups.append((recipe.station,))
+                asked.append((recipe.station,))
             if recipe.station == "furnace":
-                groups.append(fuels)
-            rules.append((recipe.output, tuple(groups)))
+                asked.append(fuels)
+            rules.extend((item, tuple(asked)) for item in (recipe.output, *(name for name, _ in recipe.returns)))
         return tuple(rules)
 
     def prerequisites(self, target: str, start: Iterable[str] = ()) -> frozenset[str]:
@@ -130,7 +152,8 @@ class TechTree:
         have = tuple(sorted(start))
         if target not in self.obtainable(have):
             raise ValueError(f"target={target!r} cannot be obtained from {list(have) or 'an empty inventory'}")
-        return frozenset(item for item, rest in _obtainable_without(self, have).items() if item != target and target not in rest)
+        found = _dominators(self, have)[target]
+        return frozenset(item for i, item in enumerate(self.items) if found >> i & 1 and item != target)
 
     @cached_property
     def depth(self) -> Mapping[str, int]:
@@ -143,8 +166,13 @@ class TechTree:
         for item in self.items:
             graph.add_node(item, kind="item", depth=self.depth[item])
         for source in self.sources:
-            node = f"mine {source.block}"
-            graph.add_node(node, kind="mine")
+            if source.kind == "take":
+                continue
+            node = f"{source.kind} {source.block}"
+            if source.consumes:
+                node += f" with {source.consumes}"
+                graph.add_edge(source.consumes, node, count=1, role="ingredient")
+            graph.add_node(node, kind=source.kind)
             graph.add_edge(node, source.item, count=1)
             for tool in source.tools:
                 graph.add_edge(tool, node, count=0, role="tool")
@@ -158,10 +186,39 @@ class TechTree:
         return graph
 
 
-@lru_cache(maxsize=64)
-def _obtainable_without(tree: TechTree, start: tuple[str, ...]) -> Mapping[str, frozenset[str]]:
-    """item -> what remains obtainable without it."""
-    return {item: tree.obtainable(start, without=item) for item in tree.items if item not in start}
+@lru_cache(maxsize=256)
+def _dominators(tree: TechTree, start: tuple[str, ...]) -> Mapping[str, int]:
+    """item -> the items without which it cannot be had, as bits.
+
+    The largest solution of: an item needs itself and whatever all rules for it need; a rule needs whatever any of its groups needs; a group
+    needs whatever all its members need. Every derivation of an item contains these, and no other item is in every derivation.
+    """
+    have = set(start)
+    everything = (1 << len(tree.items)) - 1
+    need = {item: 0 if item in have else everything for item in tree.items}
+    rules = [(item, groups) for item, groups in tree._rules if item in tree.index and item not in have]
+    by_item: dict[str, list[tuple[tuple[str, ...], ...]]] = {}
+    for item, groups in rules:
+        if all(any(member in tree.index for member in group) for group in groups):
+            by_item.setdefault(item, []).append(groups)
+    changed = True
+    while changed:
+        changed = False
+        for item, ways in by_item.items():
+            common = everything
+            for groups in ways:
+                asked = 0
+                for group in groups:
+                    shared = everything
+                    for member in group:
+                        if member in need:
+                            shared &= need[member]
+                    asked |= shared
+                common &= asked
+            common |= 1 << tree.index[item]
+            if common != need[item]:
+                need[item], changed = common, True
+    return need
 
 
 def compile_tree(raw_blocks: tuple[str, ...]) -> TechTree:
@@ -194,3 +251,64 @@ OBTAIN_BLOCKS = ("oak_log", "stone", "coal_ore", "iron_ore")
 def obtain_tree() -> TechTree:
     """The tree of `SkillGraph/Obtain-v0`: everything that logs, cobblestone, coal and iron ore lead to."""
     return compile_tree(OBTAIN_BLOCKS)
+
+
+TREES = ("merged", "full")
+TIERS = ("wooden", "stone", "iron", "golden", "diamond")
+
+
+def _overworld_sources(fidelity: str) -> list[Source]:
+    """The rows of `data/drops.csv`. Names of merged families stand for all their members where nothing is merged."""
+    real = {row["block"]: row["real"] for row in minecraft.table("world_blocks")}
+    harvest = minecraft.blocks()
+    found = []
+    for row in minecraft.table("drops"):
+        if row["tool"] == "harvest":
+            tools = harvest[real[row["of"]]].tools
+        else:
+            named = [part for part in row["tool"].split(";") if part]
+            tools = tuple(tool for part in named for tool in ([f"{tier}{part[1:]}" for tier in TIERS] if part.startswith("*") else [part]))
+        source = Source(row["of"], row["item"], tools, row["kind"], row["takes"], int(row["low"]), int(row["high"]), int(row["permille"]),
+                        int(row["roll"]), row["leaves"])  # fmt: skip
+        found += _spread(source) if fidelity == "full" else [source]
+    return found
+
+
+def _spread(source: Source) -> list[Source]:
+    """A source of a merged item as sources of its members: each kind of wood or colour is as likely as the others."""
+    names = minecraft.members().get(source.item, (source.item,))
+    takes = minecraft.members().get(source.consumes, (source.consumes,)) if source.consumes else ("",)
+    if len(takes) > 1:  # concrete of one colour comes of powder of that colour
+        pairs = list(zip(names, takes, strict=True))
+        return [replace(source, item=item, consumes=taken) for item, taken in pairs]
+    return [replace(source, item=item, chance=max(1, source.chance // len(names))) for item in names]
+
+
+@lru_cache(maxsize=2)
+def tech_tree(fidelity: str = "merged") -> TechTree:
+    """The whole tech tree of the overworld: everything that its blocks and mobs lead to, by crafting and smelting.
+
+    Args:
+        fidelity: "merged" (kinds of wood and colours are one item) or "full".
+
+    Raises:
+        ValueError: another fidelity. minecraft.DataError: a data package is missing or changed.
+    """
+    if fidelity not in TREES:
+        raise ValueError(f"fidelity={fidelity!r} is not supported here; legal values: {', '.join(TREES)}")
+    sources = _overworld_sources(fidelity)
+    recipes = minecraft.crafting_recipes(fidelity) + minecraft.smelting_recipes(fidelity)
+    fuels = []
+    for item, ticks in minecraft.fuels("large"):
+        names = minecraft.members().get(item, (item,)) if fidelity == "full" else (item,)
+        fuels += [(name, max(1, ticks // HEAT_TICKS)) for name in names]
+    draft = TechTree((), tuple(sources), recipes, tuple(fuels))
+    have = draft.obtainable()
+    sources = [replace(s, tools=tuple(tool for tool in s.tools if tool in have)) for s in sources if s.item in have]
+    kept = [r for r in recipes if r.output in have and all(item in have for item, _ in r.ingredients)]
+    kept.sort(key=lambda r: (STATIONS.index(r.station) == 2, r.output, len(r.ingredients), r.ingredients))
+    fuels = [(item, units) for item, units in fuels if item in have]
+    tree = TechTree(tuple(sorted(have)), tuple(sources), tuple(kept), tuple(fuels))
+    raw = {source.item for source in sources if source.kind != "take"}
+    order = sorted(have, key=lambda item: (item not in raw, tree.depth[item], item))
+    return TechTree(tuple(order), tuple(sources), tuple(kept), tuple(fuels))

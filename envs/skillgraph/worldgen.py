@@ -92,11 +92,16 @@ class Draws:
         return jax.lax.bitcast_convert_type(self.uint32(math.prod(shape) // 4), jnp.uint8).reshape(shape)
 
 
-def _noise(draws: Draws) -> dict[str, jax.Array]:
+def noise_words() -> int:
+    """Random words that `noise` takes."""
+    return _GRID.size
+
+
+def noise(draws: Draws) -> dict[str, jax.Array]:
     """float32[SIZE, SIZE] in [0, 1] per entry of FIELDS."""
-    fields = _both_axes((draws.uint32(*_GRID.shape) >> 24).astype(jnp.float32) * _GRID, _BASIS)
-    fields = jax.lax.optimization_barrier(fields)
-    return {name: field / (255.0 * WEIGHT * WEIGHT * sum(FIELDS[name])) for name, field in zip(FIELDS, fields, strict=True)}
+    found = _both_axes((draws.uint32(*_GRID.shape) >> 24).astype(jnp.float32) * _GRID, _BASIS)
+    found = jax.lax.optimization_barrier(found)
+    return {name: field / (255.0 * WEIGHT * WEIGHT * sum(FIELDS[name])) for name, field in zip(FIELDS, found, strict=True)}
 
 
 def _in_sight(masks: list[jax.Array]) -> jax.Array:
@@ -105,7 +110,7 @@ def _in_sight(masks: list[jax.Array]) -> jax.Array:
     return counts.swapaxes(1, 2) > 0.5
 
 
-def _stretch(field: jax.Array) -> jax.Array:
+def stretch(field: jax.Array) -> jax.Array:
     """Spread a field over [0, 1], so that every world has both water and mountains."""
     low, high = field.min(), field.max()
     return (field - low) / (high - low + 1e-6)
@@ -124,9 +129,9 @@ class Terrain:
 def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     """One world. `biome` (uint8[], index into BIOMES or ANY_BIOME) is where the agent starts if there is such land."""
     cells = SIZE * SIZE
-    draws = Draws(key, _GRID.size + 2 * cells + 3 * cells // 4 + 3 * cells // 4)
-    noise = _noise(draws)
-    height, warm, wet = _stretch(noise["height"]), noise["warm"], noise["wet"]
+    draws = Draws(key, noise_words() + 2 * cells + 3 * cells // 4 + 3 * cells // 4)
+    fields = noise(draws)
+    height, warm, wet = stretch(fields["height"]), fields["warm"], fields["wet"]
     # The packages' temperatures span -0.5 to 2 and rainfall 0 to 1; value noise gathers about its middle.
     facts = minecraft.biomes()
     points = np.array([facts[name][:2] for name in LOWLAND], np.float32)
@@ -154,7 +159,7 @@ def generate(key: jax.Array, biome: jax.Array) -> Terrain:
     surface = jnp.where(rock & (veins[0] < COAL_ON_MOUNTAINS) & fill[0], ID["coal_ore"], surface)
     below = jnp.where((veins[1] < COAL_BELOW) & fill[1], ID["coal_ore"], ID["stone"])
     below = jnp.where((veins[2] < IRON_BELOW) & fill[2], ID["iron_ore"], below)
-    cave = jnp.abs(noise["cave"] - 0.5) < CAVE_WIDTH
+    cave = jnp.abs(fields["cave"] - 0.5) < CAVE_WIDTH
     below = jnp.where(cave, ID["cave_air"], below)
     surface, below = jax.lax.optimization_barrier((surface, below))
     blocks = jnp.stack([surface, below]).astype(jnp.uint8)

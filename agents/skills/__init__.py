@@ -1,0 +1,1 @@
+"""Agents that plan on a skill graph and learn the skills."""

@@ -1,0 +1,273 @@
+"""The large world at the level of skills: one action is a whole option, carried out by scripted controllers inside the program.
+
+Options (Sutton, Precup and Singh, 1999): `find_x` walks until x is in view; `mine_x`, `kill_x`, `use_x` go to an x in view and act on it until
+something comes of it; recipes and `place_x` make room where they have to; `wait` stands by the furnace. The initiation set is the action
+mask, the duration is counted in primitive steps, and the state is that of the primitive environment: the same world can be stepped at
+either level. On the way the agent eats when hungry and defends itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.core.functional import Params, RandomReference, TimeStep
+from envs.core.skill_graph import craft_now, demand, place_now, tool_words
+from envs.skillgraph.world import mechanics, navigation, observation
+from envs.skillgraph.world.env import Overworld
+from envs.skillgraph.world.mechanics import Sight
+from envs.skillgraph.world.planner import PlannerReference
+from envs.skillgraph.world.rules import EAT, FIRST_PLACE, FIRST_RECIPE, NOOP, PLACEABLE, SLEEP, Rules, tool_mask, tools_of
+from envs.skillgraph.world.state import World
+from envs.skillgraph.world.survival import survive
+
+FIND, HIT, APPLY, PRIMITIVE, WAIT = range(5)
+
+
+class Table(NamedTuple):
+    """The options, `[O]`. kind: int32; thing: int32 block, or number of blocks + mob; action: int32 primitive action; tools: uint32[O, 2] and
+    hand: bool, takes: int32 (number of items: nothing) what it asks for; gives: bool[O, I + 1] what may come of it."""
+
+    kind: np.ndarray
+    thing: np.ndarray
+    action: np.ndarray
+    tools: np.ndarray
+    hand: np.ndarray
+    takes: np.ndarray
+    gives: np.ndarray
+
+
+@dataclass(frozen=True)
+class Options(Overworld):
+    """Obtain items of the tech tree in the large world, by options.
+
+    Args: those of `Overworld`, and
+        limit: primitive steps after which an option ends anyhow.
+        discount: of the rewards inside an option.
+    """
+
+    limit: int = 100
+    discount: float = 0.99
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.limit < 1:
+            raise ValueError(f"limit={self.limit}: must be a positive number of env steps")
+        if not 0.0 < self.discount <= 1.0:
+            raise ValueError(f"discount={self.discount}: must lie in (0, 1]")
+
+    @cached_property
+    def acts(self) -> tuple[tuple[str, str], ...]:
+        """(kind, of) of everything that can be acted on."""
+        return tuple(dict.fromkeys((source.kind, source.block) for source in self.tree.sources))
+
+    @cached_property
+    def things(self) -> tuple[str, ...]:
+        """Blocks and mobs that can be sought."""
+        found = dict.fromkeys(of for _, of in self.acts)
+        return (*found, *(name for name in ("crafting_table", "furnace") if name not in found))
+
+    @cached_property
+    def action_names(self) -> tuple[str, ...]:
+        finds = tuple(f"find_{name}" for name in self.things)
+        acts = tuple(f"{kind}_{of}" for kind, of in self.acts)
+        return (*finds, *acts, "eat", "sleep", "wait", *(f"place_{name}" for name in PLACEABLE), *self.tree.recipe_names)
+
+    @property
+    def first_act(self) -> int:
+        return len(self.things)
+
+    @property
+    def first_other(self) -> int:
+        return len(self.things) + len(self.acts)
+
+    @cached_property
+    def table(self) -> Table:
+        b, m, tree = self.blocks, self.mob_kinds, self.tree
+        number, items, tools = len(self.action_names), len(tree.items), tools_of(tree)
+        out = Table(np.full(number, PRIMITIVE, np.int32), np.zeros(number, np.int32), np.zeros(number, np.int32), np.zeros((number, 2), np.uint32),
+                    np.ones(number, bool), np.full(number, items, np.int32), np.zeros((number, items + 1), bool))  # fmt: skip
+
+        def thing(name: str) -> int:
+            return b.index[name] if name in b.index else len(b) + m.index[name]
+
+        for k, name in enumerate(self.things):
+            out.kind[k], out.thing[k] = FIND, thing(name)
+        for k, (kind, of) in enumerate(self.acts, start=self.first_act):
+            rows = [source for source in tree.sources if (source.kind, source.block) == (kind, of)]
+            out.kind[k], out.thing[k] = APPLY if kind == "use" else HIT, thing(of)
+            out.hand[k] = any(not source.tools for source in rows)
+            for source in rows:
+                out.tools[k] |= tool_mask(tools, source.tools)
+                out.gives[k, tree.index[source.item]] = True
+            if all(source.consumes for source in rows):
+                out.takes[k] = tree.index[rows[0].consumes]
+        first = self.first_other
+        out.action[first : first + 3] = EAT, SLEEP, NOOP
+        out.kind[first + 2] = WAIT
+        out.action[first + 3 :] = np.arange(FIRST_PLACE, FIRST_PLACE + number - first - 3)
+        return out
+
+    def in_view(self, world: World, sight: Sight) -> jax.Array:
+        """bool[blocks + mobs] what is in view; of soil, what can be reached from where one stands."""
+        blocks = (sight.view.reshape(-1, 1) == jnp.arange(len(self.blocks), dtype=jnp.uint8)).any(0)
+        seen = observation.seen_mobs(world).reshape(-1, 1)
+        mobs = (seen == jnp.arange(len(self.mob_kinds), dtype=jnp.uint8)).any(0)
+        return jnp.concatenate([blocks, mobs])
+
+    def initiation(self, rules: Rules, world: World, sight: Sight) -> jax.Array:
+        """bool[O] options that can start."""
+        table = self.table
+        seen = self.in_view(world, sight)[table.thing]
+        words = tool_words(mechanics.held_tools(rules, world.inventory))
+        equipped = jnp.asarray(table.hand) | ((jnp.asarray(table.tools) & words) != 0).any(-1)
+        held = jnp.concatenate([world.inventory > 0, jnp.ones(1, bool)])[table.takes]
+        kind = table.kind
+        legal = world.legal[table.action]
+        placing = (table.action >= FIRST_PLACE) & (table.action < FIRST_RECIPE) & (kind == PRIMITIVE)
+        place = np.where(placing, np.clip(table.action - FIRST_PLACE, 0, len(PLACEABLE) - 1), 0)
+        has = (world.inventory[rules.place_item] > 0)[place]
+        cooks = world.oven.queue + world.oven.ready > 0
+        return jnp.select(
+            [kind == FIND, (kind == HIT) | (kind == APPLY), kind == WAIT, placing], [~seen, seen & equipped & held, cooks, has], legal
+        )
+
+    def action_mask(self, state: World, params: Params) -> jax.Array:
+        return self.initiation(params.shared, state, mechanics.look(self.blocks, state))
+
+    @cached_property
+    def action_space(self) -> gym.Space:
+        return gym.spaces.Discrete(len(self.action_names))
+
+    @cached_property
+    def references(self):
+        return {"random": RandomReference(self), "planner": OptionsPlanner(self)}
+
+    # Dynamics.
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[World, TimeStep]:
+        world, timestep = super().reset(key, params)
+        return world, self._skilled(world, timestep, params, jnp.float32(0))
+
+    def step(self, key: jax.Array, state: World, action: Any, params: Params) -> tuple[World, TimeStep]:
+        b, m, rules, row, table = self.blocks, self.mob_kinds, params.shared, params.task, self.table
+        sight = mechanics.look(b, state)
+        legal = self.initiation(rules, state, sight)[action]
+        kind = jnp.where(legal, jnp.asarray(table.kind)[action], PRIMITIVE)
+        primitive = jnp.where(legal, jnp.asarray(table.action)[action], NOOP)
+        thing = jnp.asarray(table.thing)[action]
+        one = jnp.arange(len(b) + len(m)) == thing
+        hit, use = one & (kind != APPLY), one & (kind == APPLY)
+        gives = jnp.asarray(table.gives)[action][:-1]
+        finds = kind == FIND
+        field = navigation.distances(b, rules, state, navigation.places(b, state, one, one & False), finds)
+        spared = np.array([b.index["crafting_table"], b.index["furnace"]])
+
+        def body(carry):
+            t, world, _, total, discount, _ = carry
+            sight = mechanics.look(b, world)
+            walk, act = jax.random.split(jax.random.fold_in(key, t))
+            reflex, needed = survive(b, m, rules, world, sight)
+            handled, acts = navigation.handle(b, world, sight, hit, use)
+            near = navigation.approach(b, rules, walk, world, sight, hit, use)
+            far = navigation.descend(b, walk, world, field)
+            done = navigation.put(world, sight, primitive, spared)
+            moves = jnp.select([finds, (kind == HIT) | (kind == APPLY), kind == WAIT], [far, jnp.where(acts, handled, near), NOOP], done)
+            mobile = finds | (kind == HIT) | (kind == APPLY) | (kind == WAIT)
+            move = jnp.where(needed & mobile, reflex, jnp.where(mobile, moves, jnp.where(kind == PRIMITIVE, moves, NOOP)))
+            after, _ = self.advance(act, world, move, params)
+            sight = mechanics.look(b, after)
+            stages = (after.obtained & ~world.obtained & row.wanted).sum(dtype=jnp.float32)
+            dead = after.body.health == 0
+            goal = self.reached(after, sight, row) & ~dead
+            seen = self.in_view(after, sight)[thing]
+            gained = ((after.inventory > state.inventory) & gives).any()
+            ended = jnp.select(
+                [finds, (kind == HIT) | (kind == APPLY), kind == WAIT],
+                [seen, gained, after.oven.queue + after.oven.ready == 0],
+                (move == primitive),
+            )
+            lost = ((kind == HIT) | (kind == APPLY)) & ~seen
+            stop = ended | lost | dead | goal | (t + 1 >= self.limit) | (after.elapsed >= row.horizon)
+            return t + 1, after, stop, total + discount * (stages + goal), discount * self.discount, ended
+
+        start = (jnp.int32(0), state, jnp.bool_(False), jnp.float32(0), jnp.float32(1), jnp.bool_(False))
+        duration, world, _, total, _, completed = jax.lax.while_loop(lambda carry: ~carry[2], body, start)
+        sight = mechanics.look(b, world)
+        stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.float32)
+        dead = world.body.health == 0
+        done = self.reached(world, sight, row) & ~dead
+        timestep = self._timestep(world, sight, params, stages, jnp.where(legal, 0, 1), done, dead)
+        timestep = timestep.replace(reward=total, duration=duration)
+        return world, self._skilled(world, timestep, params, (completed & legal).astype(jnp.float32))
+
+    def _skilled(self, world: World, timestep: TimeStep, params: Params, completed: jax.Array) -> TimeStep:
+        mask = self.action_mask(world, params)
+        return timestep.replace(action_mask=mask, metrics={**timestep.metrics, "completed": completed})
+
+
+@dataclass(frozen=True)
+class OptionsPlanner:
+    """The planner at the level of options: make what can be made, put stations down, act on what is in view, else find it."""
+
+    env: Options
+
+    @cached_property
+    def planner(self) -> PlannerReference:
+        return PlannerReference(self.env)
+
+    @cached_property
+    def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int32[things] the option that finds, hits and uses each thing (-1: none)."""
+        env = self.env
+        b, m = env.blocks, env.mob_kinds
+        find, hit, use = (np.full(len(b) + len(m), -1, np.int32) for _ in range(3))
+        table = env.table
+        for k in range(env.first_other):
+            {FIND: find, HIT: hit, APPLY: use}[int(table.kind[k])][table.thing[k]] = k
+        return find, hit, use
+
+    def init(self, params: Params) -> Any:
+        return ()
+
+    def act(self, key: jax.Array, state: World, params: Params, memory: Any) -> tuple[jax.Array, Any]:
+        env = self.env
+        graph = self.planner.graph
+        sight = mechanics.look(env.blocks, state)
+        plan = graph.plan(params.task.index)
+        now = self.planner.situation(state, sight)
+        asked = demand(graph, plan, now)
+        shift = env.first_other + 3 - FIRST_PLACE
+        craft, can_craft = craft_now(graph, plan, asked, state.legal)
+        which, has_place = place_now(graph, plan, asked, now)
+        seen = env.in_view(state, sight)
+        find, hit, use = (jnp.asarray(x) for x in self.numbers)
+        here = asked.ready & seen[plan.thing]
+        at_hand = plan.thing[jnp.argmax(here)]
+        by_use = plan.by_use[jnp.argmax(here)]
+        act = jnp.where(by_use, use[at_hand], hit[at_hand])
+        sought = plan.thing[plan.item.shape[0] - 1 - jnp.argmax(asked.ready[::-1])]
+        station = jnp.asarray(graph.station_block)[jnp.argmax(asked.short)]
+        wait = env.first_other + 2
+        eat = env.first_other
+        option = jnp.select(
+            [can_craft, here.any(), asked.ready.any(), has_place, asked.short.any(), now.cooking > 0],
+            [shift + craft, act, find[sought], shift + which, find[station], wait],
+            find[sought],
+        )
+        hungry = state.legal[EAT] & (state.body.food <= 14)
+        return jnp.where(hungry, eat, option).astype(jnp.int32), memory
+
+
+def primitive(env: Options) -> Overworld:
+    """The primitive environment of the same tasks, whose states these are."""
+    fields = {name: getattr(env, name) for name in ("suite_name", "task", "conditioning", "observation", "horizon", "mobs", "fidelity", "split")}
+    return Overworld(**fields)
+
+

@@ -1,0 +1,172 @@
+"""The reference that plays the large world: re-plans at every step and walks shortest ways. It may read the whole state.
+
+A task's chain is the list of items that its cheapest way passes through (`ways`), deepest last. At every step the demand for each is worked
+back from the goal with counts; what is missing from the ground is fetched from the nearest block or mob, over a distance field that
+digs where it can. Monsters beside the agent are fought, creepers are run from, and it eats when hungry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.core.functional import Params
+from envs.core.skill_graph import Demand, Plans, Situation, SkillGraph, craft_now, demand, fetch_masks, place_now
+from envs.skillgraph.techtree import SMELT_HEAT, STATIONS, TechTree
+from envs.skillgraph.world import mechanics, navigation
+from envs.skillgraph.world.mechanics import Sight
+from envs.skillgraph.world.rules import (
+    ATTACK, EAT, FIRST_MOVE, FIRST_PLACE, FIRST_RECIPE, NOOP, USE, tool_mask, tools_of,
+)  # fmt: skip
+from envs.skillgraph.world.state import World
+from envs.skillgraph.world.survival import survive
+from envs.skillgraph.world.ways import Way, ways
+
+if TYPE_CHECKING:
+    from envs.skillgraph.world.env import Overworld
+
+CHAIN = 24  # items of one plan
+
+
+def _fuel(tree: TechTree) -> str:
+    """What is burnt where fuel lacks."""
+    return "planks" if "planks" in tree.index else "oak_planks"
+
+
+def _chain(env: Overworld, target: str, start: frozenset[str], absent: frozenset[str]) -> list[tuple[str, Way]]:
+    """(item, way) of a plan, the goal first. Fuel and stations are part of it wherever something is smelted or made at them."""
+    own = ways(env.tree, start, absent)
+    wanted = {target}
+    waiting = [target]
+    while waiting:
+        way = own.ways[waiting.pop()]
+        more = set(own.parts(way))
+        if way.recipe >= 0 and env.tree.recipes[way.recipe].station == "furnace":
+            more.add(_fuel(env.tree))
+        waiting += [item for item in more if item not in wanted]
+        wanted |= more
+    return [(item, own.ways[item]) for item in reversed(own.order) if item in wanted]
+
+
+def skill_graph(env: Overworld) -> SkillGraph:
+    """The plans of an environment's tasks, and how its actions and items are numbered."""
+    from envs.skillgraph.tasks import absent_mobs
+
+    tree, b, m = env.tree, env.blocks, env.mob_kinds
+    rules = env.shared_params()
+    rows, number = env.suite.rows, len(env.suite)
+    shape = (number, CHAIN)
+    out = Plans(
+        item=np.zeros(shape, np.int32), used=np.zeros(shape, bool), recipe=np.full(shape, -1, np.int32), count=np.ones(shape, np.int32),
+        parts=np.zeros((*shape, CHAIN), np.int32), station=np.zeros(shape, np.int32), thing=np.zeros(shape, np.int32),
+        by_use=np.zeros(shape, bool), tools=np.zeros((*shape, 2), np.uint32), make=np.full(shape, -1, np.int32),
+        fuel=np.full(number, -1, np.int32), stations=np.full((number, 2), -1, np.int32),
+        quantity=np.asarray(rows.quantity).astype(np.int32), goal_block=np.asarray(rows.block).astype(np.int32),
+    )  # fmt: skip
+    tools = tools_of(tree)
+    absent = absent_mobs(env.mobs)
+    for t in range(number):
+        start = frozenset(tree.items[i] for i in np.flatnonzero(np.asarray(rows.inventory)[t]))
+        chain = _chain(env, tree.items[int(np.asarray(rows.target)[t])], start, absent)
+        if len(chain) > CHAIN:
+            raise ValueError(f"the plan of {env.suite.names[t]} has {len(chain)} items; {CHAIN} fit")
+        place = {item: k for k, (item, _) in enumerate(chain)}
+        for k, (item, way) in enumerate(chain):
+            out.item[t, k], out.used[t, k] = tree.index[item], True
+            if way.recipe >= 0:
+                recipe = tree.recipes[way.recipe]
+                out.recipe[t, k], out.count[t, k] = way.recipe, recipe.count
+                out.station[t, k] = STATIONS.index(recipe.station)
+                for name, number_of in recipe.ingredients:
+                    out.parts[t, k, place[name]] = number_of
+                continue
+            source = way.source
+            assert source is not None
+            out.thing[t, k] = b.index[source.block] if source.block in b.index else len(b) + m.index[source.block]
+            out.by_use[t, k] = source.kind == "use"
+            out.tools[t, k] = tool_mask(tools, source.tools)
+            out.make[t, k] = place.get(way.tool, -1)
+            if source.consumes:
+                out.parts[t, k, place[source.consumes]] = 1
+        out.fuel[t] = place.get(_fuel(tree), -1)
+        out.stations[t] = [place.get("crafting_table", -1), place.get("furnace", -1)]
+    return SkillGraph(
+        plans=out,
+        fuel_item=rules.fuel_item,
+        fuel_heat=rules.fuel_heat.astype(np.int32),
+        burns=np.int32(dict(tree.fuels)[_fuel(tree)]),
+        heat_needed=np.int32(SMELT_HEAT),
+        tool_item=rules.tool_item,
+        smelt_gives=rules.smelt_gives,
+        station_block=np.array([b.index["crafting_table"], b.index["furnace"]], np.int32),
+        place_item=rules.place_item,
+        place_block=rules.place_block.astype(np.int32),
+        blocks=len(b),
+        things=len(b) + len(m),
+        first_move=FIRST_MOVE,
+        attack=ATTACK,
+        use=USE,
+        eat=EAT,
+        first_place=FIRST_PLACE,
+        first_recipe=FIRST_RECIPE,
+    )
+
+
+@dataclass(frozen=True)
+class PlannerReference:
+    """Plans with counts, fetches, crafts, fights. Its memory is empty: everything is worked out anew from the state."""
+
+    env: Overworld
+
+    @cached_property
+    def graph(self) -> SkillGraph:
+        """The plans of all tasks and the numbering of actions and items."""
+        return skill_graph(self.env)
+
+    def init(self, params: Params) -> Any:
+        return ()
+
+    def situation(self, state: World, sight: Sight) -> Situation:
+        """What the plan has to know of a state."""
+        blocks = np.asarray(self.graph.station_block)
+        near = jnp.stack([(sight.view == block).any() for block in blocks])
+        stands = jnp.stack([(state.map == block).any() for block in blocks])
+        oven = state.oven
+        cooking = oven.queue.astype(jnp.int32) + oven.ready
+        return Situation(state.inventory, near, stands, oven.heat.astype(jnp.int32), cooking, oven.recipe.astype(jnp.int32))
+
+    def act(self, key: jax.Array, state: World, params: Params, memory: Any) -> tuple[jax.Array, Any]:
+        sight = mechanics.look(self.env.blocks, state)
+        graph = self.graph
+        plan = graph.plan(params.task.index)
+        now = self.situation(state, sight)
+        asked = demand(graph, plan, now)
+        legal = state.legal
+        # 1. Whatever the plan wants made and can be made now, shallow things first.
+        craft, can_craft = craft_now(graph, plan, asked, legal)
+        # 2. What is missing from the ground and can be had with the tools at hand. 3. A station: put it down if it is in the inventory, else
+        # go back to one. 4. Wait beside the furnace.
+        which, has_place = place_now(graph, plan, asked, now)
+        place = navigation.put(state, sight, which, np.asarray(graph.station_block))
+        hit, use = fetch_masks(graph, plan, asked)
+        step, found = self._walk(key, state, sight, hit, use, asked)
+        action = jnp.where(can_craft, craft, jnp.where(has_place & ~found, place, step))
+        reflex, needed = survive(self.env.blocks, self.env.mob_kinds, params.shared, state, sight)
+        return jnp.where(needed, reflex, action).astype(jnp.int32), memory
+
+    def _walk(self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand) -> tuple[jax.Array, jax.Array]:
+        """The next step to the nearest goal (or to a station that is out of reach), and whether there is a goal."""
+        b = self.env.blocks
+        there = navigation.places(b, state, hit, use)
+        found = there.any()
+        station = jnp.zeros(len(b), bool).at[np.asarray(self.graph.station_block)].set(asked.short)
+        there = jnp.where(found, there, station[state.map.astype(jnp.int32)])
+        field = navigation.distances(b, self.env.shared_params(), state, there, jnp.bool_(True))
+        act, acts = navigation.handle(b, state, sight, hit & found, use & found)
+        step = navigation.descend(b, key, state, field)
+        return jnp.where(acts, act, jnp.where(there.any(), step, NOOP)), found
