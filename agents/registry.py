@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-AGENTS: dict[str, str] = {"ppo": "agents.online.ppo:PPO"}
+AGENTS: dict[str, str] = {"ppo": "agents.online.ppo:PPO", "skills": "agents.skills.skills:Skills"}
 
 
 def register(name: str, path: str) -> None:

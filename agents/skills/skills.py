@@ -1,9 +1,9 @@
 """Skills by reinforcement learning, put together by a planner (after Plan4MC: Yuan et al., 2023).
 
-At every step a plan is worked out anew from the observation (`envs.core.skill_graph.demand`). What can be made is made and what has to stand
-is put down, by rule; what has to be fetched becomes the goal of one of two learned skills: *find*, until a wanted thing is in view, and
-*manipulate*, until an item of it is in the inventory. Each skill is one goal-conditioned policy (a head of one network) with an intrinsic
-reward of its own; the reward of the environment is not used. Reading order: `Skills.decide` (the planner), `act`, `update`.
+At every step a plan is worked out anew from the observation (`envs.core.skill_graph.demand`). What can be made is made and what has to
+stand is put down, by rule; what has to be fetched becomes the goal of one of two learned skills: *find*, until a wanted thing is in view,
+and *manipulate*, until an item of it is in the inventory. Each skill is one goal-conditioned policy (a head of one network) with an
+intrinsic reward of its own; the reward of the environment is not used. Reading order: `Skills.decide` (the planner), `act`, `update`.
 """
 
 from __future__ import annotations
@@ -179,31 +179,41 @@ class Skills(PPO):
         return action, memory, {**extras, "decision": decision}
 
     def update(self, train_state: TrainState, batch: Rollout, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        """PPO on the skills' own rewards: each skill ends with its success."""
+        """PPO on the skills' own rewards: +1 for its success, which ends a skill, -1 for losing sight and for death, and `step_cost`."""
         graph: SkillGraph = train_state.statistics["graph"]
         decision: Decision = batch.extras["decision"]
         goal = jax.vmap(lambda seen, chosen: self._goal(graph, seen, chosen))
         before, after = batch.inputs.observation, batch.timestep.observation
-        found = jax.vmap(jax.vmap(self._match, (0, 0, 0, None)), (0, 0, 0, None))(decision.wanted, after["view"], after["mobs"], graph.blocks)
+        found = jax.vmap(jax.vmap(self._match, (0, 0, 0, None)), (0, 0, 0, None))(
+            decision.wanted, after["view"], after["mobs"], graph.blocks
+        )
         gained = ((after["inventory"] > before["inventory"]) & decision.items).any(-1)
-        success = jnp.where(decision.skill == FIND, found.any((-1, -2)), gained) & (decision.only < 0)
+        seen = found.any((-1, -2))
+        acts = decision.only < 0
+        success = jnp.where(decision.skill == FIND, seen, gained) & acts
+        # To lose sight of what was found undoes the finding: else the two skills would pass it to and fro for reward.
+        lost = (decision.skill == MANIPULATE) & acts & ~seen & ~gained
         died = batch.timestep.terminated & (batch.timestep.metrics["success"] < 0.5)
-        reward = success.astype(jnp.float32) - self.step_cost - died
+        reward = success.astype(jnp.float32) - lost - self.step_cost - died
         mask = jax.vmap(lambda legal, only: self._mask(graph, legal, only))(batch.inputs.action_mask, decision.only)
         inputs = replace(batch.inputs, observation=goal(before, decision), action_mask=mask, task=decision.skill)
         timestep = batch.timestep.replace(
-            observation=goal(after, decision), reward=reward, terminated=batch.timestep.terminated | success,
-            truncated=batch.timestep.truncated & ~success,
+            observation=goal(after, decision), reward=reward, terminated=batch.timestep.terminated | success | lost,
+            truncated=batch.timestep.truncated & ~success & ~lost,
         )  # fmt: skip
         # The last row: the goal of the step before is shown once more, which is what it would have been had the rollout gone on.
         final = jax.tree.map(lambda x: x[-1], decision)
         last = replace(batch.last, observation=self._goal(graph, batch.last.observation, final), action_mask=mask[-1], task=final.skill)
         lean = replace(batch, inputs=inputs, timestep=timestep, last=last, carry=(), last_carry=(), extras={**batch.extras, "carry": ()})
         train_state, metrics = super().update(train_state, lean, key)
-        share = decision.only < 0
 
         def rate(skill: int) -> jax.Array:
-            mine = share & (decision.skill == skill)
+            mine = acts & (decision.skill == skill)
             return (success & mine).sum() / jnp.maximum(mine.sum(), 1)
 
-        return train_state, {**metrics, "skill/find_rate": rate(FIND), "skill/manipulate_rate": rate(MANIPULATE), "skill/share": share.mean()}
+        return train_state, {
+            **metrics,
+            "skill/find_rate": rate(FIND),
+            "skill/manipulate_rate": rate(MANIPULATE),
+            "skill/share": acts.mean(),
+        }

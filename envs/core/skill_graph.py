@@ -89,7 +89,8 @@ class Situation(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """times: int32[C] how often each item's recipe must run (fetched ones: how many lack); ready: bool[C] what lacks and can be fetched now;
+    """times: int32[C] how often each item's recipe must run (fetched ones: how many lack); ready: bool[C] what lacks and can be fetched
+    now;
     short: bool[2] whether nothing but being near a table or a furnace keeps something from being made (or from being taken out)."""
 
     times: jax.Array

@@ -271,8 +271,8 @@ def make(
     fidelity: str = "small",
     mobs: str | None = None,
 ) -> FunctionalEnv:
-    """The environment of the id: `fidelity="small"` is the world of this module, "merged" and "full" are the large world with the whole tech
-    tree (see `envs.skillgraph.world.env.Overworld`), which alone has `mobs`."""
+    """The environment of the id: `fidelity="small"` is the world of this module, "merged" and "full" are the large world with the whole
+    tech tree (see `envs.skillgraph.world.env.Overworld`), which alone has `mobs`."""
     check_choice("fidelity", fidelity, SIZES)
     if fidelity == "small":
         if mobs not in (None, "none"):

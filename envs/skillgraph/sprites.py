@@ -61,12 +61,12 @@ SHAPES = {
 }  # fmt: skip
 
 
-def _speckle(color: Sequence[int], seed: int, strength: int = 14) -> np.ndarray:
+def speckle(color: Sequence[int], seed: int, strength: int = 14) -> np.ndarray:
     noise = np.random.RandomState(seed).randint(-strength, strength + 1, (TILE, TILE, 1))
     return np.clip(np.asarray(color) + noise, 0, 255).astype(np.uint8)
 
 
-def _dots(tile: np.ndarray, color: Sequence[int], seed: int, count: int = 7) -> None:
+def dots(tile: np.ndarray, color: Sequence[int], seed: int, count: int = 7) -> None:
     spots = np.random.RandomState(seed).randint(1, TILE - 3, (count, 2))
     for y, x in spots:
         tile[y : y + 2, x : x + 2] = color
@@ -78,19 +78,19 @@ def block_sprites() -> np.ndarray:
     """uint8[NUM_IDS, 16, 16, 3] one tile per block id."""
     tiles = np.zeros((NUM_IDS, TILE, TILE, 3), np.uint8)
     for i, name in enumerate(NAMES):
-        tile = _speckle(GROUND[name], seed=i)
+        tile = speckle(GROUND[name], seed=i)
         if name == "water":
             for y in (3, 8, 13):
                 tile[y, (y * 5) % 9 : (y * 5) % 9 + 6] = (104, 148, 226)
         elif name == "log":
             yy, xx = np.mgrid[:TILE, :TILE]
             crown = (yy - 6.5) ** 2 + (xx - 7.5) ** 2 < 42
-            tile[crown] = _speckle(LEAF, seed=77, strength=22)[crown]
-            tile[9:16, 6:10] = _speckle(BARK, seed=78)[9:16, 6:10]
+            tile[crown] = speckle(LEAF, seed=77, strength=22)[crown]
+            tile[9:16, 6:10] = speckle(BARK, seed=78)[9:16, 6:10]
         elif name == "coal_ore":
-            _dots(tile, (36, 36, 38), seed=4)
+            dots(tile, (36, 36, 38), seed=4)
         elif name == "iron_ore":
-            _dots(tile, (216, 172, 138), seed=5)
+            dots(tile, (216, 172, 138), seed=5)
         elif name == "crafting_table":
             tile[::5] = tile[:, ::5] = (104, 72, 40)
             tile[2:14, 2:4] = (70, 48, 28)
@@ -170,13 +170,13 @@ def item_sprite(item: str) -> np.ndarray:
         return out
     out = np.full((TILE, TILE, 4), 255, np.uint8)
     if item == "log":
-        out[..., :3] = _speckle(BARK, seed=78)
+        out[..., :3] = speckle(BARK, seed=78)
         out[:, 3::4, :3] = [int(c * 0.75) for c in BARK]
         return out
     if item in NAMES:
         out[..., :3] = block_sprites()[NAMES.index(item)]
         return out
-    out[..., :3] = _speckle(color, seed=sum(map(ord, item)), strength=8)
+    out[..., :3] = speckle(color, seed=sum(map(ord, item)), strength=8)
     out[0, :, :3] = out[-1, :, :3] = out[:, 0, :3] = out[:, -1, :3] = [int(c * 0.6) for c in color]
     initials = "".join(word[0] for word in item.split("_"))[:2].upper()
     mask = rendering.text_mask(initials)

@@ -22,22 +22,32 @@ from envs.skillgraph.world.env import TaskRow
 from envs.skillgraph.world.generation import ENSURED
 from envs.skillgraph.world.rules import tools_of
 from envs.skillgraph.world.state import MOBS, TICKS_PER_STEP
-from envs.skillgraph.world.ways import missing, rarity, ways
+from envs.skillgraph.world.ways import Ways, missing, rarity, ways
 from envs.skillgraph.worldgen import SIZE
 
 HORIZON = 2400  # a day and a night are 4,800 steps
 OBTAIN8 = ("crafting_table", "wooden_pickaxe", "cobblestone", "stone_pickaxe", "furnace", "coal", "torch", "iron_ingot")
 OBTAIN8_HORIZON = 1000
 EVERYWHERE = 12.0  # what is cheaper to find needs no planting
-HERD = 3  # animals of each kind that a task needs
+HERD, MOST = 3, 13  # animals of each kind that a task needs, at least and at most
 
 
 class UnsolvableTask(ValueError):
     """A task that no policy can solve in the chosen world; the message says what is missing."""
 
 
-def make_row(tree: TechTree, target: str, quantity: int = 1, start: Mapping[str, int] | None = None, biome: int = ANY_BIOME,
-             horizon: int = HORIZON, nearby: bool = False, animals: tuple[str, ...] = (), mob_range: int = SIZE, mobs_on: str = "all") -> TaskRow:  # fmt: skip
+def make_row(
+    tree: TechTree,
+    target: str,
+    quantity: int = 1,
+    start: Mapping[str, int] | None = None,
+    biome: int = ANY_BIOME,
+    horizon: int = HORIZON,
+    nearby: bool = False,
+    animals: tuple[str, ...] = (),
+    mob_range: int = SIZE,
+    mobs_on: str = "all",
+) -> TaskRow:
     """Row of the task "obtain `quantity` x `target`" (or, `nearby`, have it stand within reach).
 
     Raises:
@@ -64,13 +74,41 @@ def make_row(tree: TechTree, target: str, quantity: int = 1, start: Mapping[str,
     plant = np.full(ENSURED, VOID, np.uint8)
     if rare:
         plant[:] = [b.index[rare[k % len(rare)]] for k in range(ENSURED)]
-    asked = animals or tuple(name for name in acted if name in m.index and not m.hostile[m.index[name]] for _ in range(HERD))
+    asked = animals or _herd(tree, own, target, quantity, start)
     herd = np.zeros(MOBS, np.uint8)
     herd[: len(asked[:MOBS])] = [m.index[name] for name in asked[:MOBS]]
     return TaskRow(
         np.int32(tree.index[target]), np.uint8(quantity), np.uint8(b.index[target] if nearby else VOID), wanted, inventory, np.uint8(biome),
         plant, herd, np.uint8(mob_range), np.int32(horizon), np.int32(0),
     )  # fmt: skip
+
+
+def _herd(tree: TechTree, own: Ways, target: str, quantity: int, start: Mapping[str, int]) -> tuple[str, ...]:
+    """The animals that a task needs, HERD or half as many again as the plan will use up."""
+    m = mobs()
+    amount = dict.fromkeys(own.order, 0)
+    amount[target] = quantity
+    held = dict(start)
+    wanted: dict[str, float] = {}
+    for item in reversed(own.order):
+        lack = max(0, amount[item] - held.get(item, 0))
+        way = own.ways[item]
+        if not lack:
+            continue
+        if way.recipe >= 0:
+            recipe = tree.recipes[way.recipe]
+            for name, count in recipe.ingredients:
+                amount[name] += count * -(-lack // recipe.count)
+        elif way.source is not None and way.source.block in m.index and not m.hostile[m.index[way.source.block]]:
+            source = way.source
+            each = source.chance * (source.low + source.high) / 2000
+            wanted[source.block] = max(wanted.get(source.block, 0.0), HERD if source.kind == "use" else 1.5 * lack / each)
+        if way.source is not None:
+            for name in (way.tool, way.source.consumes):
+                if name:
+                    amount[name] = max(amount[name], 1)
+    number = {name: int(min(MOST, max(HERD, round(count)))) for name, count in wanted.items()}
+    return tuple(name for name, count in number.items() for _ in range(count))
 
 
 def absent_mobs(mobs_on: str) -> frozenset[str]:
@@ -143,12 +181,13 @@ HELD_OUT = 5  # every fifth item is a goal in split "test" alone
 
 
 def generated(tree: TechTree, mobs_on: str, seed: int = 0) -> TaskSuite:
-    """Tasks by plan length: random goals with random parts of their plans done at the start. Goals of split "test" are no goals in "train"."""
+    """Tasks by plan length: random goals with random parts of their plans done at the start. Goals of split "test" are no goals in
+    "train"."""
     rng = np.random.default_rng(seed)
     own = ways(tree, frozenset(), absent_mobs(mobs_on))
     goals = [item for item in sorted(own.price) if len(own.needed(item)) > 1]
     tools = set(tools_of(tree))
-    held_out = set(rng.permutation(goals)[:: HELD_OUT].tolist())
+    held_out = set(rng.permutation(goals)[::HELD_OUT].tolist())
     rows: dict[str, TaskRow] = {}
     split: dict[str, list[int]] = {"train": [], "test": []}
     for name, (low, high) in BUCKETS.items():

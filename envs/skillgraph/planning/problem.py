@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from envs.skillgraph.planning.skills import CERTAIN, MANIPULATE, Entry, Skill, SkillTable, Yield, skill_table
+from envs.skillgraph.planning.skills import CERTAIN, MANIPULATE, Entry, Skill, SkillTable, skill_table
 from envs.skillgraph.techtree import SMELT_HEAT, TechTree
 
 STACK = 255  # most of one item that an inventory holds
@@ -20,7 +20,8 @@ class Failure:
     """Why a skill could not start.
 
     Attributes:
-        kind: missing_item, missing_tool, missing_station, missing_fuel, not_near, not_in_world, unknown_skill or no_room.
+        kind: missing_item, missing_tool, missing_station, missing_fuel, not_near, not_in_world, unknown_skill, no_room (a condition
+            does not hold), or no_effect (all hold, but the controller brought nothing about).
         what: the item, tool, station or source concerned; options: all that would do (tools, fuels, similar names).
         have, need: counts, in items. skill: what was tried.
     """
@@ -42,6 +43,7 @@ class Failure:
             "not_near": f"{self.what} is not near",
             "not_in_world": f"this world has no {self.what}",
             "unknown_skill": f"is no skill{f', did you mean {any_of}?' if self.options else ''}",
+            "no_effect": "nothing came of it",
             "no_room": f"there is no room for {self.need} {self.what} beside {self.have}",
         }[self.kind]
         return f"{self.skill}: {text}" if self.skill else text
@@ -134,10 +136,18 @@ class Problem:
         """The tool that an act wears: the first that is held."""
         return next((tool for tool in entry.equip if state.count(tool)), "")
 
-    def fuel(self, state: State, entry: Entry) -> str:
-        """What the furnace takes: the first kind at hand beside the ingredients."""
-        taken = dict(entry.consume)
-        return next((fuel for fuel in self.table.fuels if state.count(fuel) > taken.get(fuel, 0)), "")
+    def burnt(self, state: State, entry: Entry) -> tuple[dict[str, int], int]:
+        """Fuel that the furnace takes for one smelt, and the heat then: the first kind at hand beside the ingredients, piece by piece."""
+        taken, heat, fuel = dict(entry.consume), state.heat, {}
+        for item, units in self.table.fuels.items():
+            if heat >= SMELT_HEAT:
+                break
+            spare = state.count(item) - taken.get(item, 0)
+            pieces = min(spare, -(-(SMELT_HEAT - heat) // units))
+            if pieces > 0:
+                fuel[item] = pieces
+                heat += pieces * units
+        return fuel, heat
 
     def failures(self, state: State, skill: Skill) -> Iterator[Failure]:
         """Every condition of a skill that does not hold; the first is the one that an executor reports."""
@@ -156,7 +166,7 @@ class Problem:
         for item, count in entry.consume:
             if state.count(item) < count:
                 yield Failure("missing_item", item, state.count(item), count, skill=skill)
-        if skill.kind == "smelt" and state.heat < SMELT_HEAT and not self.fuel(state, entry):
+        if skill.kind == "smelt" and self.burnt(state, entry)[1] < SMELT_HEAT:
             yield Failure("missing_fuel", next(iter(self.table.fuels), ""), options=tuple(self.table.fuels), skill=skill)
         if skill.kind in MANIPULATE and self.finds and entry.of not in state.near:
             yield Failure("not_near", entry.of, skill=skill)
@@ -188,20 +198,20 @@ class Problem:
                 del wear[tool]
                 items[tool] -= 1
         if skill.kind == "smelt":
-            if heat < SMELT_HEAT:
-                fuel = self.fuel(state, entry)
-                items[fuel] -= 1
-                heat += self.table.fuels[fuel]
+            fuel, heat = self.burnt(state, entry)
+            for item, count in fuel.items():
+                items[item] -= count
             heat -= SMELT_HEAT
         for item, count in entry.consume:
             items[item] -= count
         before = acts.get(skill, 0)
-        for given in entry.obtain:
-            items[given.item] = items.get(given.item, 0) + _drawn(given, before, luck)
-        if any(given.chance != CERTAIN or given.low != given.high for given in entry.obtain) and luck == "average":
+        for item, count in _drawn(entry, before, luck):
+            items[item] = items.get(item, 0) + count
+        if luck == "average" and not all(given.certain for given in entry.obtain):
             acts[skill] = before + 1
         items = {item: count for item, count in items.items() if count}
         placed = state.placed | {skill.name} if skill.kind == "place" else state.placed
+        placed = placed - {skill.name} if skill.kind == "take" else placed
         near = state.near - {entry.of} if skill.kind in MANIPULATE else state.near
         return State(items, placed, near, heat, wear, acts), None
 
@@ -215,10 +225,16 @@ class Problem:
         return state, failure
 
 
-def _drawn(given: Yield, before: int, luck: Luck) -> int:
-    """Items that one act gives."""
+def _drawn(entry: Entry, before: int, luck: Luck) -> list[tuple[str, int]]:
+    """(item, count) that one act gives, the `before`-th before it."""
     if luck == "best":
-        return given.high
-    if isinstance(luck, random.Random):
-        return luck.randint(given.low, given.high) if luck.randrange(CERTAIN) < given.chance else 0
-    return given.average(before + 1) - given.average(before)
+        return [(given.item, given.high) for given in entry.obtain]
+    if not isinstance(luck, random.Random):
+        return [(given.item, given.average(before + 1) - given.average(before)) for given in entry.obtain]
+    rolls = {given.roll: luck.randrange(CERTAIN) for given in entry.obtain}
+    drawn = []
+    for given in entry.obtain:
+        if 0 <= rolls[given.roll] < given.chance:
+            drawn.append((given.item, luck.randint(given.low, given.high)))
+        rolls[given.roll] -= given.chance
+    return drawn

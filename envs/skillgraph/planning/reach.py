@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from envs.skillgraph.planning.problem import Problem, State
-from envs.skillgraph.planning.skills import CERTAIN, MANIPULATE, Entry, Skill
+from envs.skillgraph.planning.skills import MANIPULATE, Entry, Skill
 from envs.skillgraph.techtree import SMELT_HEAT
 
 HEAT = "heat"
@@ -57,7 +57,9 @@ def _actions(problem: Problem, entry: Entry, luck: str) -> list[Action]:
         gives[given.item] += given.high if luck == "best" and given.chance else given.mean
     if kind == "place":
         gives[placed(entry.skill.name)] = 1.0
-    needs = frozenset({placed(entry.station)} if entry.station else ())
+    if kind == "take":
+        takes.append((placed(entry.station), 1))
+    needs = frozenset({placed(entry.station)} if entry.station and kind != "take" else ())
     pairs = tuple(gives.items())
     return [Action(entry.skill, needs | {tool} if tool else needs, tuple(takes), pairs, tool) for tool in entry.equip or ("",)]
 
@@ -100,12 +102,12 @@ class Reach:
             for fact in rule.conditions:
                 self.waiting[fact].append(r)
 
-    def closure(self, start: Iterable[str], without: str = "") -> set[str]:
-        """Every fact that can be reached, were `without` not to exist."""
+    def closure(self, start: Iterable[str], without: Collection[str] = ()) -> set[str]:
+        """Every fact that can be reached, were the facts `without` not to exist."""
         open_conditions = list(self.size)
         have: set[str] = set()
-        queue = [fact for fact in start if fact != without]
-        queue += [fact for r, rule in enumerate(self.rules) if not self.size[r] for fact, _ in rule.gives if fact != without]
+        queue = [fact for fact in start if fact not in without]
+        queue += [fact for r, rule in enumerate(self.rules) if not self.size[r] for fact, _ in rule.gives if fact not in without]
         while queue:
             fact = queue.pop()
             if fact in have:
@@ -114,7 +116,7 @@ class Reach:
             for r in self.waiting[fact]:
                 open_conditions[r] -= 1
                 if not open_conditions[r]:
-                    queue += [given for given, _ in self.rules[r].gives if given not in have and given != without]
+                    queue += [given for given, _ in self.rules[r].gives if given not in have and given not in without]
         return have
 
 
@@ -213,8 +215,4 @@ def _given(problem: Problem, of: str, blocked: set[str]):
 def landmarks(reach: Reach, start: Iterable[str], wanted: tuple[str, ...], candidates: Iterable[str]) -> set[str]:
     """The candidates without which no wanted fact can be reached (dominators of the AND/OR graph)."""
     first = list(start)
-    return {fact for fact in candidates if not any(goal in reach.closure(first, fact) for goal in wanted)}
-
-
-__all__ = ["CERTAIN", "HEAT", "Action", "NoPlanError", "Reach", "Unsolvable", "actions", "facts", "goals", "landmarks", "near", "placed",
-           "relevant", "unsolvable"]  # fmt: skip
+    return {fact for fact in candidates if not any(goal in reach.closure(first, {fact}) for goal in wanted)}

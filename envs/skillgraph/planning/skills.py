@@ -19,7 +19,8 @@ CERTAIN = 1000  # chances are per mille
 
 
 class Skill(NamedTuple):
-    """One option. `kind`: find, mine, kill, use, craft, smelt or place; `name`: what is acted on, a recipe name, or a block to place."""
+    """One option. `kind`: find, mine, kill, use, craft, smelt, place or take (up again what was placed); `name`: what is acted on, a recipe
+    name, or a block."""
 
     kind: str
     name: str
@@ -30,17 +31,23 @@ class Skill(NamedTuple):
     @property
     def type(self) -> str:
         """Plan4MC's type. Placing belongs to crafting there."""
-        return "find" if self.kind == "find" else "manipulate" if self.kind in MANIPULATE else "craft"
+        return "find" if self.kind == "find" else "manipulate" if self.kind in (*MANIPULATE, "take") else "craft"
 
 
 @dataclass(frozen=True)
 class Yield:
-    """What one act gives: between `low` and `high` of an item, with a chance per mille."""
+    """What one act gives: between `low` and `high` of an item, with a chance per mille. Of one act's yields with the same `roll` only one
+    comes; other rolls are independent."""
 
     item: str
     low: int = 1
     high: int = 1
     chance: int = CERTAIN
+    roll: int = 0
+
+    @property
+    def certain(self) -> bool:
+        return self.chance == CERTAIN and self.low == self.high
 
     @property
     def mean(self) -> float:
@@ -70,6 +77,11 @@ class Entry:
     station: str = ""
     of: str = ""
 
+    @property
+    def option(self) -> str:
+        """Name of the world's option that carries this row out: rows that differ in what is in hand share one."""
+        return f"{self.skill.kind}_{self.of}" if self.of else str(self.skill)
+
 
 @dataclass(frozen=True)
 class SkillTable:
@@ -97,10 +109,9 @@ def _sources(tree: TechTree) -> list[Entry]:
     """One row per way to act on something. Drops that come with the same act (beef and leather of a cow) share a row."""
     rows: dict[tuple[str, str, tuple[str, ...], str], list[Yield]] = defaultdict(list)
     for source in tree.sources:
-        of = getattr(source, "of", None) or source.block
-        kind, consumes = getattr(source, "kind", "mine"), getattr(source, "consumes", "")
-        given = Yield(source.item, getattr(source, "low", 1), getattr(source, "high", 1), getattr(source, "chance", CERTAIN))
-        rows[kind, of, source.tools, consumes].append(given)
+        if source.kind != "take":
+            given = Yield(source.item, source.low, source.high, source.chance, source.roll)
+            rows[source.kind, source.block, source.tools, source.consumes].append(given)
     ways: dict[tuple[str, str], int] = defaultdict(int)
     for kind, of, *_ in rows:
         ways[kind, of] += 1
@@ -120,9 +131,12 @@ def skill_table(tree: TechTree, finds: bool = True, placeable: frozenset[str] = 
         entries += [Entry(Skill("find", of), of=of) for of in dict.fromkeys(entry.of for entry in entries)]
     for name, recipe in zip(tree.recipe_names, tree.recipes, strict=True):
         kind = "smelt" if recipe.station == "furnace" else "craft"
-        returned = tuple(Yield(item, count, count) for item, count in getattr(recipe, "returns", ()))
+        returned = tuple(Yield(item, count, count) for item, count in recipe.returns)
         made = (Yield(recipe.output, recipe.count, recipe.count), *returned)
         entries.append(Entry(Skill(kind, name), recipe.ingredients, made, station=recipe.station))
-    stations = {entry.station for entry in entries if entry.station}
-    entries += [Entry(Skill("place", item), ((item, 1),)) for item in sorted(stations | placeable)]
+    stations = {entry.station for entry in entries if entry.station} | placeable
+    entries += [Entry(Skill("place", item), ((item, 1),)) for item in sorted(stations)]
+    for source in tree.sources:
+        if source.kind == "take" and source.block in stations:
+            entries.append(Entry(Skill("take", source.block), obtain=(Yield(source.item),), equip=source.tools, station=source.block))
     return SkillTable({entry.skill: entry for entry in entries}, finds, dict(tree.fuels))

@@ -113,7 +113,8 @@ def blocks() -> Blocks:
     passable[[index[name] for name in OPEN]] = True
     floor = passable.copy()
     floor[[index[name] for name in OPEN[1:]]] = False
-    return Blocks(names, index, tuple(real[name] for name in names), passable, flags["ground"], flags["liquid"], floor, flags["plant"], base,
+    return Blocks(names, index, tuple(real[name] for name in names), passable, flags["ground"], flags["liquid"], floor, flags["plant"],
+    base,
                   tables["1"], tables["4"], layers, flags["wet"])  # fmt: skip
 
 
@@ -162,5 +163,16 @@ def mobs() -> Mobs:
         night[m] = "0" in layers and row["when"] in ("night", "dark")
     water = np.array([False, *(row["habitat"] == "water" for row in rows)])
     index = {name: m for m, name in enumerate(names)}
-    return Mobs(names, index, column("health", np.uint8), column("damage", np.uint8), column("hostile", bool), column("ranged", bool), water,
-                habitat, below, night, column("weight", np.uint8))  # fmt: skip
+    return Mobs(
+        names=names,
+        index=index,
+        health=column("health", np.uint8),
+        damage=column("damage", np.uint8),
+        hostile=column("hostile", bool),
+        ranged=column("ranged", bool),
+        water=water,
+        habitat=habitat,
+        below=below,
+        night=night,
+        weight=column("weight", np.uint8),
+    )

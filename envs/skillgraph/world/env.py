@@ -138,7 +138,13 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
     def references(self):
         from envs.skillgraph.world.planner import PlannerReference
 
-        return {"random": RandomReference(self), "planner": PlannerReference(self)}
+        return {"random": RandomReference(self), "planner": PlannerReference(self), **self._inference()}
+
+    def _inference(self) -> dict[str, Any]:
+        """The reference that finds the graph out, where there are few enough tasks for a random walk to come across all of it."""
+        from envs.skillgraph.inference.reference import GraphInference
+
+        return {"graph_inference": GraphInference(self)} if self.suite_name == "Obtain8" else {}
 
     @cached_property
     def skill_graph(self) -> SkillGraph:  # type: ignore[override]
@@ -217,6 +223,18 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
         success = bool(self.reached(state, mechanics.look(self.blocks, jax.tree.map(jnp.asarray, state)), row))
         reached = int((np.asarray(state.obtained) & wanted).sum()) + int(success)
         return draw(self, state, self.suite.names[int(row.index)], (reached, int(wanted.sum()) + 1))
+
+    def told(self, observation: Any) -> str | None:
+        """What a text observation says, in sentences; None for the other forms."""
+        from envs.skillgraph.world import words
+
+        return words.told(self, observation) if self.observation == "text" else None
+
+    def describe(self, state: World, params: Params) -> str:
+        """A state in sentences, for language agents."""
+        from envs.skillgraph.world import words
+
+        return words.describe(self, state, params)
 
     def _timestep(self, world: World, sight: Sight, params: Params, stages, illegal, success, dead) -> TimeStep:
         metrics = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.skillgraph.world.blocks import AIR, ANY_BIOME, BIOME, BIOMES, LAYERS, VOID, Blocks, Mobs
 from envs.skillgraph.world.state import MOBS, Herd
-from envs.skillgraph.worldgen import HALO, OCTAVES, PADDED, SIZE, Draws, noise, noise_words, stretch
+from envs.skillgraph.worldgen import HALO, SIZE, Draws, noise, noise_words, stretch
 
 # Where on the surface a biome lies. Height decides first; between shore and hills, the nearest of these points in (warmth, rain) does: the
 # order is that of the temperatures and rainfalls of the data package, spread over the unit square so that each gets its share.

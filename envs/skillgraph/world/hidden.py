@@ -151,7 +151,9 @@ class HiddenTree(_Hidden, Overworld):
 
     @cached_property
     def references(self):
-        known = Overworld(self.suite_name, self.task, self.conditioning, self.observation, self.horizon, self.mobs, self.fidelity, split=self.split)
+        known = Overworld(
+            self.suite_name, self.task, self.conditioning, self.observation, self.horizon, self.mobs, self.fidelity, split=self.split
+        )
         return {"random": RandomReference(self), "planner": HiddenReference(self, known.references["planner"])}
 
 

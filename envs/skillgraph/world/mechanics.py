@@ -17,8 +17,24 @@ from envs.core.skill_graph import tool_words
 from envs.skillgraph.techtree import SMELT_HEAT, TICKS_PER_SMELT
 from envs.skillgraph.world.blocks import AIR, LAYERS, PLACEABLE, VOID, Blocks
 from envs.skillgraph.world.rules import (
-    ATTACK, CRAFTING_TABLE, DIRECTIONS, DOWN, EAT, FIRST_MOVE, FIRST_PLACE, FIRST_RECIPE, FIST, FURNACE, NOOP, OFFSETS, ROLLS, SLEEP, STACK,
-    UP, USE, Rules,
+    ATTACK,
+    CRAFTING_TABLE,
+    DIRECTIONS,
+    DOWN,
+    EAT,
+    FIRST_MOVE,
+    FIRST_PLACE,
+    FIRST_RECIPE,
+    FIST,
+    FURNACE,
+    NOOP,
+    OFFSETS,
+    ROLLS,
+    SLEEP,
+    STACK,
+    UP,
+    USE,
+    Rules,
 )  # fmt: skip
 from envs.skillgraph.world.state import DAWN, DAY, DUSK, FULL, TICKS_PER_STEP, World
 from envs.skillgraph.worldgen import HALO, VIEW
@@ -95,7 +111,7 @@ def legal_actions(b: Blocks, rules: Rules, world: World, sight: Sight) -> jax.Ar
     table, furnace = (sight.view == b.index["crafting_table"]).any(), (sight.view == b.index["furnace"]).any()
     stations = jnp.asarray(rules.station_bits)
     within = stations[0] | jnp.where(table, stations[CRAFTING_TABLE], 0) | jnp.where(furnace, stations[FURNACE], 0)
-    recipes = _expand(within & ~lacks)[: len(rules.change_item) - FIRST_RECIPE]
+    recipes = _expand(jax.lax.optimization_barrier(within & ~lacks))[: len(rules.change_item) - FIRST_RECIPE]
     smelts = len(rules.smelt_item)
     recipes = jnp.concatenate([recipes[:-smelts], recipes[-smelts:] & _can_smelt(rules, world)])
 
@@ -319,9 +335,9 @@ def act(b: Blocks, rules: Rules, world: World, action: jax.Array, bits: jax.Arra
     )
     body = replace(
         body,
-        saturation=jnp.where(
-            eats, jnp.minimum(body.saturation + jnp.asarray(rules.saturation)[meal], body.food), body.saturation
-        ).astype(jnp.uint8),
+        saturation=jnp.where(eats, jnp.minimum(body.saturation + jnp.asarray(rules.saturation)[meal], body.food), body.saturation).astype(
+            jnp.uint8
+        ),
     )
     hit = attacks & mob_there
     health = world.herd.health.at[mob].add(-jnp.where(hit & ~slain, power, 0).astype(jnp.uint8))
@@ -342,11 +358,12 @@ def act(b: Blocks, rules: Rules, world: World, action: jax.Array, bits: jax.Arra
 
 
 def add_items(inventory: jax.Array, items: jax.Array, counts: jax.Array) -> jax.Array:
-    """The inventory after changes by (item, count) pairs; item I is none. One pass instead of a scatter, which runs on one core."""
-    number = jnp.arange(inventory.shape[0], dtype=jnp.int16)
-    total = inventory.astype(jnp.int16)
-    for item, count in zip(items.astype(jnp.int16), counts.astype(jnp.int16), strict=True):
-        total += jnp.where(number == item, count, jnp.int16(0))
+    """The inventory after changes by (item, count) pairs; item I is none.
+
+    By a scatter, though sums of comparisons would do: what XLA can fuse it works out anew wherever a count is read, thousands of times in
+    `legal_actions`.
+    """
+    total = inventory.astype(jnp.int16).at[items].add(counts.astype(jnp.int16), mode="drop")
     return jnp.clip(total, 0, 255).astype(jnp.uint8)
 
 
@@ -361,6 +378,7 @@ def cook(rules: Rules, world: World, near: jax.Array) -> World:
     item = jnp.asarray(rules.smelt_gives)[jnp.maximum(oven.recipe.astype(jnp.int32) - 1, 0)]
     taken = jnp.where(near, jnp.minimum(ready, 255 - world.inventory[item]), 0).astype(jnp.uint8)
     inventory = jnp.where(jnp.arange(world.inventory.shape[0]) == item, world.inventory + taken, world.inventory)
+    inventory = jax.lax.optimization_barrier(inventory)
     ready = ready - taken
     recipe = jnp.where((queue == 0) & (ready == 0), 0, oven.recipe)
     timer = jnp.where(done & (queue > 0), SMELT_STEPS, timer)

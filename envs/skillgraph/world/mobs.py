@@ -1,4 +1,5 @@
-"""What animals and monsters do: walk, follow, strike, shoot, blow up, burn, appear and vanish. All slots at once, from bits drawn before."""
+"""What animals and monsters do: walk, follow, strike, shoot, blow up, burn, appear and vanish. All slots at once, from bits drawn
+before."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ def spawn_tables(m: Mobs, hostile: bool, animals: bool) -> np.ndarray:
     return np.stack([_shares(m, table & on) for table, on in zip(tables, allow, strict=True)])
 
 
-def live(b: Blocks, m: Mobs, spawns: np.ndarray, world: World, view: jax.Array, struck: jax.Array, bits: jax.Array) -> tuple[Herd, jax.Array]:
+def live(
+    b: Blocks, m: Mobs, spawns: np.ndarray, world: World, view: jax.Array, struck: jax.Array, bits: jax.Array
+) -> tuple[Herd, jax.Array]:
     """The mobs' part of a step.
 
     Args:

@@ -15,7 +15,7 @@ from envs.skillgraph.world.state import World
 from envs.skillgraph.worldgen import HALO, PADDED, VIEW
 
 FAR = 4096
-SWEEPS = 64  # relaxations: ways of up to so many cells are exact; what lies farther is not seen
+SWEEPS, ROUNDS = 16, 12  # relaxations between looks at whether anything still changes; looks at most
 DIG, CLIMB, SINK = 2, 1, 2  # steps: to dig and enter; more for turning up or down; more for digging the soil first
 SPARED = ("crafting_table", "furnace", "lava", "void")  # ways lead around them
 
@@ -30,7 +30,8 @@ def places(b: Blocks, state: World, hit: jax.Array, use: jax.Array) -> jax.Array
 
 
 def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: jax.Array) -> jax.Array:
-    """int16[LAYERS, PADDED, PADDED] steps to the nearest of `goals` (bool, same shape) from every cell.
+    """int16[LAYERS, PADDED, PADDED] steps that it takes from the cell beside it to enter a cell and go on to the nearest of `goals`
+    (bool, same shape), less one: 0 at the goals, FAR - 1 where there is no way.
 
     Computed where `needed` (bool[]) alone: a batch of which nobody needs a field pays for none.
     """
@@ -43,24 +44,31 @@ def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: j
     soil = jnp.asarray(b.ground)
     dug = jnp.where(soil, jnp.where(gives, DIG, FAR), price)
     cells = state.map.astype(jnp.int32)
-    cost = jnp.concatenate([price[cells[:1]], dug[cells[1:]]]).astype(jnp.int16)
-    sink = jnp.where(soil[cells[0]], SINK, 0).astype(jnp.int16)
-    limit = jnp.int16(FAR)
+    cost = jnp.concatenate([price[cells[:1]], dug[cells[1:]]]).astype(jnp.int16)[:, 1:-1, 1:-1]
+    sink = jnp.zeros(cost.shape, jnp.int16).at[0].set(jnp.where(soil[cells[0, 1:-1, 1:-1]], SINK, 0).astype(jnp.int16))
 
-    def relax(carry):
-        sweep, d = carry
-        into = jnp.where(goals, 1, jnp.minimum(d + cost, limit)).astype(jnp.int16)
-        around = [_shift(into, by, axis) for axis in (1, 2) for by in (1, -1)]
-        edge = jnp.full_like(into[:1], limit)
-        above = jnp.concatenate([edge, into[:-1]]) + CLIMB
-        below = (jnp.concatenate([into[1:], edge]) + CLIMB).at[0].add(sink)
-        for other in (*around, above, below):
-            d = jnp.minimum(d, other.astype(jnp.int16))
-        return sweep + 1, d
+    # What is swept is the price of entering a cell and going on to the goal. A rim of FAR on all sides (the void around the map, and a
+    # layer above and below) makes neighbours plain slices.
+    def sweep(_, e):
+        around = [e[1:-1, :-2, 1:-1], e[1:-1, 2:, 1:-1], e[1:-1, 1:-1, :-2], e[1:-1, 1:-1, 2:]]
+        best = jnp.minimum(jnp.minimum(around[0], around[1]), jnp.minimum(around[2], around[3]))
+        vertical = jnp.minimum(e[:-2, 1:-1, 1:-1], e[2:, 1:-1, 1:-1] + sink) + jnp.int16(CLIMB)
+        inner = jnp.minimum(e[1:-1, 1:-1, 1:-1], jnp.minimum(best, vertical) + cost)
+        return e.at[1:-1, 1:-1, 1:-1].set(inner)
 
-    start = (jnp.int32(0), jnp.where(goals, 0, limit).astype(jnp.int16))
-    _, d = jax.lax.while_loop(lambda carry: needed & (carry[0] < SWEEPS), relax, start)
-    return jnp.where(goals, 0, jnp.minimum(d + cost - 1, limit)).astype(jnp.int16)
+    def more(carry):
+        count, _, changed = carry
+        return needed & changed & (count < ROUNDS)
+
+    def rounds(carry):
+        count, e, _ = carry
+        new = jax.lax.fori_loop(0, SWEEPS, sweep, e)
+        return count + 1, new, (new != e).any()
+
+    inside = jnp.where(goals, 1, FAR).astype(jnp.int16)
+    start = jnp.pad(inside, ((1, 1), (0, 0), (0, 0)), constant_values=FAR)
+    _, e, _ = jax.lax.while_loop(more, rounds, (jnp.int32(0), start, jnp.bool_(True)))
+    return e[1:-1] - 1
 
 
 def _shift(field: jax.Array, by: int, axis: int) -> jax.Array:
@@ -69,6 +77,12 @@ def _shift(field: jax.Array, by: int, axis: int) -> jax.Array:
     pad[axis] = (1, 0) if by > 0 else (0, 1)
     cut[axis] = slice(0, -1) if by > 0 else slice(1, None)
     return jnp.pad(field, pad, constant_values=FAR)[tuple(cut)]
+
+
+def reachable(position: jax.Array, field: jax.Array) -> jax.Array:
+    """bool[] whether there is a way to a goal from a position."""
+    cells = jnp.clip(position + jnp.asarray(OFFSETS), 0, jnp.asarray([LAYERS - 1, PADDED - 1, PADDED - 1]))
+    return (field[cells[:, 0], cells[:, 1], cells[:, 2]] < FAR - 1).any() | (field[position[0], position[1], position[2]] == 0)
 
 
 def handle(b: Blocks, state: World, sight: Sight, hit: jax.Array, use: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -103,7 +117,7 @@ def descend(b: Blocks, key: jax.Array, state: World, field: jax.Array) -> jax.Ar
     move = jnp.where(mines, ATTACK, FIRST_MOVE + direction)
     legal = state.legal[FIRST_MOVE : FIRST_MOVE + len(DIRECTIONS)]
     aside = FIRST_MOVE + jnp.argmax(jnp.where(legal, tie, -1.0))
-    stuck = (ahead[direction] >= FAR) | ~state.legal[move]
+    stuck = (ahead[direction] >= FAR - 1) | ~state.legal[move]
     return jnp.where(stuck, aside, move).astype(jnp.int32)
 
 

@@ -192,6 +192,11 @@ def pixel_tables(items: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.nda
     return np.concatenate(lit), np.concatenate(alive), icons
 
 
+def amounts() -> np.ndarray:
+    """uint8[256] brightness of a count, by its logarithm: small counts differ most."""
+    return np.rint(255 * np.log2(1 + np.arange(256)) / 8).astype(np.uint8)
+
+
 def pixels(env: Overworld, world: World, sight: Sight, params: Params) -> jax.Array:
     """uint8[pixel_rows(env), SIDE, 3] the observation as a picture.
 
@@ -210,9 +215,8 @@ def pixels(env: Overworld, world: World, sight: Sight, params: Params) -> jax.Ar
     middle = np.zeros((VIEW, VIEW), bool)
     middle[HALO, HALO] = True
     being = jnp.where(middle, kinds + world.facing, seen_mobs(world).astype(jnp.int32))
-    front = beings[light * (kinds + len(DIRECTIONS)) + being]
-    view = jnp.where(front >> 24 > 0, front, blocks[light * len(env.blocks) + sight.view.astype(jnp.int32)])
-    view = view.transpose(0, 2, 1, 3).reshape(SIDE, SIDE)
+    front = _laid(beings, light * (kinds + len(DIRECTIONS)) + being)
+    view = jnp.where(front >> 24 > 0, front, _laid(blocks, light * len(env.blocks) + sight.view.astype(jnp.int32)))
 
     oven, body = world.oven, world.body
     product = jnp.asarray(rules.smelt_gives)[jnp.maximum(oven.recipe.astype(jnp.int32) - 1, 0)]
@@ -236,16 +240,17 @@ def pixels(env: Overworld, world: World, sight: Sight, params: Params) -> jax.Ar
 
     left = jnp.where(world.inventory[rules.tool_item] > 0, 255 - 2 * words.wear_of(env, world.wear), 0).astype(u8)
     tools = jnp.broadcast_to(left[:, None], (*left.shape, 3))
-    amount = np.rint(255 * np.log2(1 + np.arange(256)) / 8).astype(np.uint8)
     goal = jnp.where(jnp.arange(size) == row.target, TARGET, 0)
     if env.conditioning == "goal":
         goal = jnp.maximum(goal, jnp.where(row.wanted, NEEDED, 0))
-    held = jnp.asarray(amount)[world.inventory.astype(jnp.int32)]
+    held = jnp.asarray(amounts())[world.inventory.astype(jnp.int32)]
     items = jnp.stack([held, jnp.where(world.obtained, u8(255), u8(0)), (goal * shown).astype(u8)], -1)
     cells = [jnp.pad(part, ((0, _rows(len(part)) * SIDE - len(part)), (0, 0))).reshape(-1, SIDE, 3) for part in (tools, items)]
-    return jnp.concatenate([_unpacked(jnp.concatenate([view, strip])), bars, *cells])
+    colored = jax.lax.bitcast_convert_type(jnp.concatenate([view, strip]), jnp.uint8)[..., :3]
+    return jnp.concatenate([colored, bars, *cells])
 
 
-def _unpacked(picture: jax.Array) -> jax.Array:
-    """uint8[..., 3] of packed words."""
-    return jnp.stack([(picture >> shift).astype(jnp.uint8) for shift in (0, 8, 16)], -1)
+def _laid(tiles: jax.Array, cells: jax.Array) -> jax.Array:
+    """[7 rows, 7 columns] of tiles uint32[n, 7, 7] side by side: gathered in the order of the picture, as turning it costs more."""
+    lines = cells[:, None] * PIXELS + jnp.arange(PIXELS)[:, None]
+    return tiles.reshape(-1, PIXELS)[lines].reshape(len(cells) * PIXELS, -1)

@@ -1,9 +1,9 @@
 """The large world at the level of skills: one action is a whole option, carried out by scripted controllers inside the program.
 
-Options (Sutton, Precup and Singh, 1999): `find_x` walks until x is in view; `mine_x`, `kill_x`, `use_x` go to an x in view and act on it until
-something comes of it; recipes and `place_x` make room where they have to; `wait` stands by the furnace. The initiation set is the action
-mask, the duration is counted in primitive steps, and the state is that of the primitive environment: the same world can be stepped at
-either level. On the way the agent eats when hungry and defends itself.
+Options (Sutton, Precup and Singh, 1999): `find_x` walks until x is in view (and ends at once where there is no way to one); `mine_x`,
+`kill_x`, `use_x` go to an x in view and act on it until something comes of it; recipes and `place_x` make room where they have to; `wait`
+stands by the furnace. The initiation set is the action mask, the duration is counted in primitive steps, and the state is that of the
+primitive environment: the same world can be stepped at either level. On the way the agent eats when hungry and defends itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ FIND, HIT, APPLY, PRIMITIVE, WAIT = range(5)
 
 
 class Table(NamedTuple):
-    """The options, `[O]`. kind: int32; thing: int32 block, or number of blocks + mob; action: int32 primitive action; tools: uint32[O, 2] and
+    """The options, `[O]`. kind: int32; thing: int32 block, or number of blocks + mob; action: int32 primitive action; tools: uint32[O, 2]
+    and
     hand: bool, takes: int32 (number of items: nothing) what it asks for; gives: bool[O, I + 1] what may come of it."""
 
     kind: np.ndarray
@@ -91,8 +92,15 @@ class Options(Overworld):
     def table(self) -> Table:
         b, m, tree = self.blocks, self.mob_kinds, self.tree
         number, items, tools = len(self.action_names), len(tree.items), tools_of(tree)
-        out = Table(np.full(number, PRIMITIVE, np.int32), np.zeros(number, np.int32), np.zeros(number, np.int32), np.zeros((number, 2), np.uint32),
-                    np.ones(number, bool), np.full(number, items, np.int32), np.zeros((number, items + 1), bool))  # fmt: skip
+        out = Table(
+            kind=np.full(number, PRIMITIVE, np.int32),
+            thing=np.zeros(number, np.int32),
+            action=np.zeros(number, np.int32),
+            tools=np.zeros((number, 2), np.uint32),
+            hand=np.ones(number, bool),
+            takes=np.full(number, items, np.int32),
+            gives=np.zeros((number, items + 1), bool),
+        )
 
         def thing(name: str) -> int:
             return b.index[name] if name in b.index else len(b) + m.index[name]
@@ -147,7 +155,7 @@ class Options(Overworld):
 
     @cached_property
     def references(self):
-        return {"random": RandomReference(self), "planner": OptionsPlanner(self)}
+        return {"random": RandomReference(self), "planner": OptionsPlanner(self), **self._inference()}
 
     # Dynamics.
 
@@ -167,6 +175,7 @@ class Options(Overworld):
         gives = jnp.asarray(table.gives)[action][:-1]
         finds = kind == FIND
         field = navigation.distances(b, rules, state, navigation.places(b, state, one, one & False), finds)
+        vain = finds & ~navigation.reachable(state.position, field)
         spared = np.array([b.index["crafting_table"], b.index["furnace"]])
 
         def body(carry):
@@ -193,7 +202,7 @@ class Options(Overworld):
                 [seen, gained, after.oven.queue + after.oven.ready == 0],
                 (move == primitive),
             )
-            lost = ((kind == HIT) | (kind == APPLY)) & ~seen
+            lost = vain | (((kind == HIT) | (kind == APPLY)) & ~seen)
             stop = ended | lost | dead | goal | (t + 1 >= self.limit) | (after.elapsed >= row.horizon)
             return t + 1, after, stop, total + discount * (stages + goal), discount * self.discount, ended
 
@@ -267,7 +276,7 @@ class OptionsPlanner:
 
 def primitive(env: Options) -> Overworld:
     """The primitive environment of the same tasks, whose states these are."""
-    fields = {name: getattr(env, name) for name in ("suite_name", "task", "conditioning", "observation", "horizon", "mobs", "fidelity", "split")}
+    fields = {
+        name: getattr(env, name) for name in ("suite_name", "task", "conditioning", "observation", "horizon", "mobs", "fidelity", "split")
+    }
     return Overworld(**fields)
-
-

@@ -140,7 +140,8 @@ def _panel(env: Overworld, state: World, height: int) -> np.ndarray:
     rendering.paste(out, _sky(clock), y, left)
     rendering.write(out, f"{hour(clock)}  {LAYER_NAMES[layer]}", y + 5, left + 28)
     y += 28
-    rendering.write(out, rendering.fit(f"{DIRECTIONS[int(state.facing)]}: {faced(env, state) or 'nothing'}", PANEL - 2 * left), y, left)
+    front = faced(env, state).replace("_", " ") or "nothing"
+    rendering.write(out, rendering.fit(f"{DIRECTIONS[int(state.facing)]}: {front}", PANEL - 2 * left), y, left)
     y += 20
     y = _furnace(out, env, state, y)
     held = [(item, int(count)) for item, count in zip(env.tree.items, np.asarray(state.inventory), strict=True) if count]

@@ -21,7 +21,16 @@ from envs.skillgraph.techtree import SMELT_HEAT, STATIONS, TechTree
 from envs.skillgraph.world import mechanics, navigation
 from envs.skillgraph.world.mechanics import Sight
 from envs.skillgraph.world.rules import (
-    ATTACK, EAT, FIRST_MOVE, FIRST_PLACE, FIRST_RECIPE, NOOP, USE, tool_mask, tools_of,
+    ATTACK,
+    EAT,
+    FIRST_MOVE,
+    FIRST_PLACE,
+    FIRST_RECIPE,
+    NOOP,
+    UP,
+    USE,
+    tool_mask,
+    tools_of,
 )  # fmt: skip
 from envs.skillgraph.world.state import World
 from envs.skillgraph.world.survival import survive
@@ -38,26 +47,34 @@ def _fuel(tree: TechTree) -> str:
     return "planks" if "planks" in tree.index else "oak_planks"
 
 
-def _chain(env: Overworld, target: str, start: frozenset[str], absent: frozenset[str]) -> list[tuple[str, Way]]:
-    """(item, way) of a plan, the goal first. Fuel and stations are part of it wherever something is smelted or made at them."""
-    own = ways(env.tree, start, absent)
+def _chain(tree: TechTree, target: str, start: frozenset[str], absent: frozenset[str]) -> list[tuple[str, Way]]:
+    """(item, way) of a plan, the goal first; nothing where there is none. Fuel and stations are part of it wherever something is smelted or
+    made at them."""
+    own = ways(tree, start, absent)
+    if target not in own.ways:
+        return []
     wanted = {target}
     waiting = [target]
     while waiting:
         way = own.ways[waiting.pop()]
         more = set(own.parts(way))
-        if way.recipe >= 0 and env.tree.recipes[way.recipe].station == "furnace":
-            more.add(_fuel(env.tree))
+        if way.recipe >= 0 and tree.recipes[way.recipe].station == "furnace" and _fuel(tree) in own.ways:
+            more.add(_fuel(tree))
         waiting += [item for item in more if item not in wanted]
         wanted |= more
     return [(item, own.ways[item]) for item in reversed(own.order) if item in wanted]
 
 
-def skill_graph(env: Overworld) -> SkillGraph:
-    """The plans of an environment's tasks, and how its actions and items are numbered."""
+def skill_graph(env: Overworld, known: TechTree | None = None, numbers: tuple[int, ...] | None = None) -> SkillGraph:
+    """The plans of an environment's tasks, and how its actions and items are numbered.
+
+    Args:
+        known: the tree to plan on, with the items of the true one (the default); numbers: the true number of each of its recipes.
+    """
     from envs.skillgraph.tasks import absent_mobs
 
-    tree, b, m = env.tree, env.blocks, env.mob_kinds
+    tree, b, m = known or env.tree, env.blocks, env.mob_kinds
+    numbers = numbers or tuple(range(len(tree.recipes)))
     rules = env.shared_params()
     rows, number = env.suite.rows, len(env.suite)
     shape = (number, CHAIN)
@@ -68,11 +85,11 @@ def skill_graph(env: Overworld) -> SkillGraph:
         fuel=np.full(number, -1, np.int32), stations=np.full((number, 2), -1, np.int32),
         quantity=np.asarray(rows.quantity).astype(np.int32), goal_block=np.asarray(rows.block).astype(np.int32),
     )  # fmt: skip
-    tools = tools_of(tree)
+    tools = tools_of(env.tree)
     absent = absent_mobs(env.mobs)
     for t in range(number):
         start = frozenset(tree.items[i] for i in np.flatnonzero(np.asarray(rows.inventory)[t]))
-        chain = _chain(env, tree.items[int(np.asarray(rows.target)[t])], start, absent)
+        chain = _chain(tree, tree.items[int(np.asarray(rows.target)[t])], start, absent)
         if len(chain) > CHAIN:
             raise ValueError(f"the plan of {env.suite.names[t]} has {len(chain)} items; {CHAIN} fit")
         place = {item: k for k, (item, _) in enumerate(chain)}
@@ -80,7 +97,7 @@ def skill_graph(env: Overworld) -> SkillGraph:
             out.item[t, k], out.used[t, k] = tree.index[item], True
             if way.recipe >= 0:
                 recipe = tree.recipes[way.recipe]
-                out.recipe[t, k], out.count[t, k] = way.recipe, recipe.count
+                out.recipe[t, k], out.count[t, k] = numbers[way.recipe], recipe.count
                 out.station[t, k] = STATIONS.index(recipe.station)
                 for name, number_of in recipe.ingredients:
                     out.parts[t, k, place[name]] = number_of
@@ -99,7 +116,7 @@ def skill_graph(env: Overworld) -> SkillGraph:
         plans=out,
         fuel_item=rules.fuel_item,
         fuel_heat=rules.fuel_heat.astype(np.int32),
-        burns=np.int32(dict(tree.fuels)[_fuel(tree)]),
+        burns=np.int32(dict(tree.fuels).get(_fuel(tree), SMELT_HEAT)),
         heat_needed=np.int32(SMELT_HEAT),
         tool_item=rules.tool_item,
         smelt_gives=rules.smelt_gives,
@@ -149,17 +166,19 @@ class PlannerReference:
         legal = state.legal
         # 1. Whatever the plan wants made and can be made now, shallow things first.
         craft, can_craft = craft_now(graph, plan, asked, legal)
-        # 2. What is missing from the ground and can be had with the tools at hand. 3. A station: put it down if it is in the inventory, else
-        # go back to one. 4. Wait beside the furnace.
+        # 2. What is missing from the ground and can be had with the tools at hand. 3. A station: put it down if it is in the inventory,
+        # else go back to one. 4. Wait beside the furnace.
         which, has_place = place_now(graph, plan, asked, now)
         place = navigation.put(state, sight, which, np.asarray(graph.station_block))
         hit, use = fetch_masks(graph, plan, asked)
-        step, found = self._walk(key, state, sight, hit, use, asked)
+        step, found = self._walk(key, state, sight, hit, use, asked, now.cooking > 0)
         action = jnp.where(can_craft, craft, jnp.where(has_place & ~found, place, step))
         reflex, needed = survive(self.env.blocks, self.env.mob_kinds, params.shared, state, sight)
         return jnp.where(needed, reflex, action).astype(jnp.int32), memory
 
-    def _walk(self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand) -> tuple[jax.Array, jax.Array]:
+    def _walk(
+        self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand, near_work: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """The next step to the nearest goal (or to a station that is out of reach), and whether there is a goal."""
         b = self.env.blocks
         there = navigation.places(b, state, hit, use)
@@ -169,4 +188,8 @@ class PlannerReference:
         field = navigation.distances(b, self.env.shared_params(), state, there, jnp.bool_(True))
         act, acts = navigation.handle(b, state, sight, hit & found, use & found)
         step = navigation.descend(b, key, state, field)
-        return jnp.where(acts, act, jnp.where(there.any(), step, NOOP)), found
+        # Nowhere to go: wait in the open, where animals come by.
+        up = jnp.where(state.facing == UP, ATTACK, FIRST_MOVE + UP)
+        up = jnp.where(state.legal[FIRST_MOVE + UP] | (state.facing != UP), FIRST_MOVE + UP, jnp.where(state.legal[ATTACK], up, NOOP))
+        idle = jnp.where((state.position[0] > 0) & ~near_work, up, NOOP)
+        return jnp.where(acts, act, jnp.where(there.any(), step, idle)), found

@@ -264,7 +264,7 @@ def _act_tables(tree: TechTree, b: Blocks, m: Mobs) -> dict[str, np.ndarray]:
         real = data.get(b.real[block])
         breaks[block] = (name not in mined and real is not None and not real.tools and not b.liquid[block] and not b.ground[block]
                          and name not in ("void", "cave_air"))  # fmt: skip
-    breaks[b.plant[: len(b)].nonzero()[0]] = True
+    breaks[np.flatnonzero(b.plant | b.ground)] = True  # snow without a shovel is lost, but it gives way
     health = np.zeros(targets, np.uint8)
     health[len(b) :] = m.health
     return out | {
@@ -281,7 +281,7 @@ def _body_tables(tree: TechTree) -> dict[str, np.ndarray]:
     """Food and armor, the best first."""
     foods = {item: values for item, values in minecraft.foods().items() if item in tree.index and values[0] > 0}
     order = sorted(foods, key=lambda item: (-foods[item][0], item))
-    bowl = {item: "bowl" for item in ("mushroom_stew", "rabbit_stew", "beetroot_soup", "suspicious_stew")} | {"honey_bottle": "glass_bottle"}
+    bowl = dict.fromkeys(("mushroom_stew", "rabbit_stew", "beetroot_soup", "suspicious_stew"), "bowl") | {"honey_bottle": "glass_bottle"}
     worn = [row for row in minecraft.table("combat") if row["part"] and row["item"] in tree.index]
     return {
         "food_item": np.array([tree.index[item] for item in order], np.int32),

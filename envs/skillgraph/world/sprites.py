@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core import rendering
 from envs.skillgraph import sprites as small
-from envs.skillgraph.sprites import BARK, LEAF, SHAPES, SKIN, TILE, _dots, _speckle, agent_sprite
+from envs.skillgraph.sprites import BARK, LEAF, SHAPES, SKIN, TILE, agent_sprite, dots, speckle
 from envs.skillgraph.world.blocks import blocks, mobs
 from envs.skillgraph.world.rules import DIRECTIONS
 
@@ -98,7 +98,7 @@ def _waves(tile: np.ndarray, color: Color) -> None:
 
 def _plate(name: str, color: Color) -> np.ndarray:
     """uint8[16, 16, 3] the initials of a name."""
-    tile = _speckle(color, seed=sum(map(ord, name)), strength=8)
+    tile = speckle(color, seed=sum(map(ord, name)), strength=8)
     _frame(tile, _shade(color, 0.6))
     mask = rendering.text_mask("".join(word[0] for word in name.split("_"))[:2].upper())
     left = (TILE - mask.shape[1]) // 2
@@ -110,17 +110,17 @@ def _ground(name: str, seed: int) -> np.ndarray:
     if name in ORES:
         name = "stone"
     color, grain = TEXTURES[STANDS_ON.get(name, name if name in TEXTURES else "grass_block")]
-    return _speckle(color, seed, grain)
+    return speckle(color, seed, grain)
 
 
 def _stone_motif(tile: np.ndarray, name: str) -> None:
     """Patterns of rock and soil."""
     if name in ORES:
-        _dots(tile, ORES[name], seed=sum(map(ord, name)), count=8)
+        dots(tile, ORES[name], seed=sum(map(ord, name)), count=8)
     elif name in ("coarse_dirt", "podzol", "diorite", "andesite", "granite"):
         color = {"coarse_dirt": (156, 128, 100), "podzol": (150, 96, 40), "diorite": (150, 150, 154), "andesite": (108, 112, 110),
                  "granite": (190, 146, 128)}[name]  # fmt: skip
-        _dots(tile, color, seed=len(name), count=6)
+        dots(tile, color, seed=len(name), count=6)
     elif name in ("terracotta", "stained_terracotta"):
         for y in (4, 9, 14):
             tile[y] = _shade(tile[y].mean(0), 0.86 if name == "terracotta" else 1.22)
@@ -135,32 +135,32 @@ def _stone_motif(tile: np.ndarray, name: str) -> None:
         for y in range(0, TILE, 4):
             tile[y : y + 3, (4 if y % 8 else 11)] = (64, 118, 112)
     elif name == "wet_sponge":
-        _dots(tile, (120, 118, 40), seed=3, count=12)
+        dots(tile, (120, 118, 40), seed=3, count=12)
     elif name == "mossy_cobblestone":
         tile[:] = small.block_sprites()[small.NAMES.index("cobblestone")]
-        _dots(tile, (84, 130, 60), seed=11, count=14)
+        dots(tile, (84, 130, 60), seed=11, count=14)
     elif name == "obsidian":
-        _dots(tile, (62, 44, 96), seed=6, count=6)
+        dots(tile, (62, 44, 96), seed=6, count=6)
     elif name == "lava":
         _waves(tile, (252, 190, 70))
     elif name == "water":
         _waves(tile, (104, 148, 226))
     elif name == "snow":
-        _dots(tile, (222, 232, 240), seed=2, count=5)
+        dots(tile, (222, 232, 240), seed=2, count=5)
 
 
 def _tree_motif(tile: np.ndarray, name: str) -> None:
     """Trees, fruit of a block's size, giant mushrooms."""
     if name == "log":
         _disc(tile, 6.5, 7.5, 6.5, _shade(LEAF, 0.8))
-        crown = _speckle(LEAF, seed=77, strength=22)
+        crown = speckle(LEAF, seed=77, strength=22)
         rows, columns = np.mgrid[:TILE, :TILE]
         inner = (rows - 6) ** 2 + (columns - 7) ** 2 < 34
         tile[inner] = crown[inner]
         _box(tile, 10, 6, 16, 10, BARK)
         _box(tile, 10, 7, 16, 8, _shade(BARK, 1.3))
     elif name == "leaves":
-        _dots(tile, (36, 78, 32), seed=5, count=9)
+        dots(tile, (36, 78, 32), seed=5, count=9)
     elif name in ("red_mushroom_block", "brown_mushroom_block"):
         for y, x in ((4, 4), (10, 11), (12, 3), (3, 12)):
             _disc(tile, y, x, 1.6, WHITE if name[0] == "r" else (186, 152, 120))
@@ -429,28 +429,54 @@ def agent_sprites() -> np.ndarray:
     return sprites
 
 
-METALS = {
+# Colours by the first word of an item's name.
+MATERIALS: dict[str, Color] = {
     "diamond": (96, 226, 222), "golden": (248, 210, 70), "gold": (248, 210, 70), "emerald": (36, 200, 90), "lapis": (40, 78, 190),
-    "redstone": (206, 30, 30), "leather": (150, 96, 56), "quartz": (236, 230, 222), "brick": (176, 98, 80), "snow": (238, 244, 248),
+    "redstone": (206, 30, 30), "leather": (150, 96, 56), "brick": (176, 98, 80), "iron": (222, 222, 226), "stone": (150, 150, 150),
 }  # fmt: skip
+# Loose things, drawn as a lump.
+LUMPS: dict[str, Color] = {
+    "diamond": (96, 226, 222), "emerald": (36, 200, 90), "redstone": (206, 30, 30), "lapis_lazuli": (40, 78, 190),
+    "leather": (150, 96, 56), "beef": (196, 62, 54), "porkchop": (238, 150, 150), "mutton": (206, 88, 84), "chicken": (240, 206, 190),
+    "rabbit": (222, 170, 150), "cooked_beef": (120, 74, 44), "cooked_porkchop": (186, 130, 84), "cooked_mutton": (134, 84, 60),
+    "cooked_chicken": (190, 128, 70), "cooked_rabbit": (170, 110, 76), "potato": (206, 176, 96), "baked_potato": (226, 190, 110),
+    "apple": (214, 36, 40), "egg": (236, 224, 190), "clay_ball": (160, 168, 182), "slime_ball": (120, 206, 100),
+    "gunpowder": (110, 110, 112), "flint": (62, 60, 64), "sugar": (246, 246, 248), "bone_meal": (228, 226, 214),
+    "snowball": (242, 248, 252), "ender_pearl": (30, 110, 104), "rotten_flesh": (150, 84, 56), "spider_eye": (150, 30, 50),
+    "glowstone_dust": (236, 200, 90), "honeycomb": (232, 160, 40), "brick": (176, 98, 80),
+}  # fmt: skip
+BUCKET = (
+    "    hhhhhhh     ", "   hwwwwwwwh    ", "   hwwwwwwwh    ", "   hhwwwwwhh    ", "   hhhhhhhdh    ",
+    "   hhhhhhddh    ", "    hhhhhdd     ", "    hhhhhdd     ", "    hhhhddd     ", "     hhddd      ",
+)  # fmt: skip
+FILLINGS: dict[str, Color] = {"bucket": (92, 94, 100), "water_bucket": SEA, "lava_bucket": (230, 110, 30), "milk_bucket": WHITE}
+
+
+def _pasted(rows: tuple[str, ...], palette: dict[str, Color]) -> np.ndarray:
+    out = np.zeros((TILE, TILE, 4), np.uint8)
+    drawn = rendering.sprite(rows, palette)
+    top = (TILE - len(drawn)) // 2
+    out[top : top + len(drawn)] = drawn
+    return out
 
 
 @lru_cache(maxsize=2048)
 def item_icon(item: str) -> np.ndarray:
-    """uint8[16, 16, 4] icon of an item: its block's tile, a tool or lump in the colour of its material, or a plate with its initials."""
-    out = np.full((TILE, TILE, 4), 255, np.uint8)
+    """uint8[16, 16, 4] icon of an item: its block's tile, a tool, bucket or lump in the colour of its material, or its initials."""
     b = blocks()
     if item in b.index and item != "log":
+        out = np.full((TILE, TILE, 4), 255, np.uint8)
         out[..., :3] = block_tiles()[b.index[item]]
         return out
-    metal = next((color for name, color in METALS.items() if item.startswith(name)), None)
+    iron = MATERIALS["iron"]
+    if item in FILLINGS:
+        return _pasted(BUCKET, {"h": iron, "d": _shade(iron, 0.72), "w": FILLINGS[item]})
+    if item in LUMPS:
+        return _pasted(SHAPES["lump"], {"h": LUMPS[item], "d": _shade(LUMPS[item], 0.72)})
+    material = next((color for name, color in MATERIALS.items() if item.split("_")[0] == name), None)
     shape = {"nugget": "lump"}.get(item.rpartition("_")[2], item.rpartition("_")[2])
-    if metal is not None and (shape in SHAPES or item in METALS or item == "lapis_lazuli"):
-        drawn = rendering.sprite(SHAPES.get(shape, SHAPES["lump"]), {"h": metal, "d": _shade(metal, 0.72), "s": BARK})
-        out[:] = 0
-        out[1 : 1 + len(drawn)] = drawn
-        return out
-    if metal is not None:
-        out[..., :3] = _plate(item, metal)
-        return out
+    if material is not None and shape in SHAPES:
+        return _pasted(SHAPES[shape], {"h": material, "d": _shade(material, 0.72), "s": BARK})
+    if material is not None:
+        return np.concatenate([_plate(item, material), np.full((TILE, TILE, 1), 255, np.uint8)], -1)
     return small.item_sprite(item)

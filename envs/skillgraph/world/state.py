@@ -30,9 +30,9 @@ class Herd:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Oven:
-    """What burns and cooks. heat: uint16[] fuel in half smelts; recipe: uint8[] what is being smelted (0: nothing, else 1 + its number among
-    the furnace's recipes); queue: uint8[] items still in the furnace; timer: uint8[] steps until the next is done; ready: uint8[] done and
-    not taken out."""
+    """What burns and cooks. heat: uint16[] fuel in half smelts; recipe: uint8[] what is being smelted (0: nothing, else 1 + its number
+    among the furnace's recipes); queue: uint8[] items still in the furnace; timer: uint8[] steps until the next is done; ready: uint8[]
+    done and not taken out."""
 
     heat: jax.Array
     recipe: jax.Array
