@@ -11,8 +11,6 @@ from envs.core import testing
 GOLDEN = {
     "Allocation/Couriers-v0": "e7feb5f321def45a",
     "SkillGraph/Obtain-v0": "45d68c70212d2149",
-    "SkillGraph/Plan4MC-Trees-v0": "7cfca292e9afa5cc",
-    "SkillGraph/Plan4MC-Stones-v0": "02035237ac86150a",
 }
 OWN = [row.id for row in catalog.rows() if row.kind == "env" and row.family != "Toy"]
 ARM = [name for name in OWN if name.startswith("Manipulation/")]

@@ -118,21 +118,21 @@ def _program(env: Options, length: int) -> Any:
     return jax.jit(walk)
 
 
-def walks(env: Options, episodes: int, seed: int = 0, length: int = EPISODE) -> Log:
+def walks(env: Options, episodes: int, seed: int = 0, length: int = EPISODE, batch: int = BATCH) -> Log:
     """Random walks over the relevant options of an environment, goals ignored: an episode ends after `length` decisions, or as the
-    environment ends it."""
+    environment ends it. `batch` of them run together."""
     number = len(env.suite)
     longest = int(np.argmax(env.suite.horizons))
     parts: list[list[np.ndarray]] = []
-    for start in range(0, episodes, BATCH):
-        rows = env.suite.take(jnp.full(BATCH, longest % number))
+    for start in range(0, episodes, batch):
+        rows = env.suite.take(jnp.full(batch, longest % number))
         # A goal that nobody reaches by chance does not cut the walk short.
-        rows = rows._replace(quantity=jnp.full(BATCH, 255, jnp.uint8), horizon=jnp.full(BATCH, 10**6, jnp.int32))
+        rows = rows._replace(quantity=jnp.full(batch, 255, jnp.uint8), horizon=jnp.full(batch, 10**6, jnp.int32))
         key = jax.random.fold_in(jax.random.key(seed), start)
         *columns, alive = jax.device_get(_program(env, length)(key, Params(env.shared_params(), rows)))
         # Decisions after the end of an episode are no data.
-        valid = np.concatenate([np.ones((1, BATCH), bool), np.cumprod(alive[:-1], 0).astype(bool)])
-        episode = np.broadcast_to(start + np.arange(BATCH), valid.shape)
+        valid = np.concatenate([np.ones((1, batch), bool), np.cumprod(alive[:-1], 0).astype(bool)])
+        episode = np.broadcast_to(start + np.arange(batch), valid.shape)
         valid &= episode < episodes
         parts.append([column[valid] for column in (*columns, episode)])
     return Log(*(np.concatenate(column) for column in zip(*parts, strict=True)))

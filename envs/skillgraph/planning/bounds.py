@@ -15,13 +15,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from envs.skillgraph.planning.depth_first import make_plan
+from envs.skillgraph.planning.depth_first import DeadEndError, make_plan
 from envs.skillgraph.planning.model import Model
 from envs.skillgraph.planning.problem import Problem, State
 from envs.skillgraph.planning.reach import Action, Unsolvable, actions, facts, goals, unsolvable
 from envs.skillgraph.planning.skills import MANIPULATE, Skill
 
 EPSILON = 1e-5  # tolerance of the solver before rounding up
+MOST_ACTS = 2_000  # bound on the counts of the program where no plan gives one
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class PlanCertificate:
         lower_skills, lower_steps: see the module's text; infinite where unsolvable.
         lower_acts: of `lower_steps`, the part that somebody must spend acting (so acts / workers bounds a makespan); critical_path: the
             part that no number of workers shortens.
-        plan: the shortest plan found, valid with average luck; upper_skills: its length.
+        plan: the shortest plan found, valid with average luck; upper_skills: its length (infinite if the searches found none).
         optimal: `upper_skills` equals `lower_skills`. solvable: whether any plan exists. reason: the proof where none does.
     """
 
@@ -173,10 +174,14 @@ def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", ti
     proof = unsolvable(problem, state)
     if proof:
         return PlanCertificate(math.inf, math.inf, math.inf, math.inf, (), math.inf, False, False, proof)
-    plan = make_plan(problem)
-    acts = sum(costs.steps(problem, skill) for skill in plan)
-    smelts = sum(skill.kind == "smelt" for skill in plan)
-    model = Model(problem, state, luck, max(len(plan), acts + smelts * costs.smelt_steps))
+    plan: list[Skill] | None
+    try:
+        plan = make_plan(problem)
+    except DeadEndError:
+        plan = None
+    acts = MOST_ACTS if plan is None else sum(costs.steps(problem, skill) for skill in plan)
+    smelts = sum(skill.kind == "smelt" for skill in plan or ())
+    model = Model(problem, state, luck, max(len(plan or ()), acts + smelts * costs.smelt_steps))
     each = {a: 1.0 for a, rule in enumerate(model.rules) if rule.skill}
     skills = model.minimise(each, time_limit)
     weights = {a: float(costs.steps(problem, rule.skill)) for a, rule in enumerate(model.rules) if rule.skill}
@@ -187,13 +192,15 @@ def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", ti
     if costs.smelt_steps:
         lower_steps = max(lower_steps, math.ceil(model.minimise(weights, time_limit, costs.smelt_steps).bound - EPSILON))
     lower_skills = math.ceil(skills.bound - EPSILON)
-    if lower_skills < len(plan) and skills.counts:
+    if (plan is None or lower_skills < len(plan)) and skills.counts:
         better = sequence(problem, state, skills.counts)
         if better is None:
             # Of the solutions of this size the one whose fuel the furnace takes first: any other may not burn as counted.
             burns = [a for a, rule in enumerate(model.rules) if not rule.skill]
             again = model.minimise({a: n + 1.0 for n, a in enumerate(burns)}, time_limit, within=(each, sum(skills.counts.values()) + 0.5))
             better = sequence(problem, state, again.counts)
-        if better is not None and len(better) < len(plan):
+        if better is not None and (plan is None or len(better) < len(plan)):
             plan = better
+    if plan is None:
+        return PlanCertificate(lower_skills, lower_steps, lower_acts, path, (), math.inf, False, True)
     return PlanCertificate(lower_skills, lower_steps, lower_acts, path, tuple(plan), len(plan), len(plan) == lower_skills, True)

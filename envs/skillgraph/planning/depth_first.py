@@ -27,6 +27,10 @@ def one_each(skill: Skill) -> float:
     return 1.0
 
 
+class DeadEndError(RuntimeError):
+    """The depth-first search gave up: what it proves is nothing."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What items cost, additively (shared prerequisites count every time, as in the h_add heuristic).
@@ -133,7 +137,7 @@ class Search:
     def do(self, skill: Skill) -> None:
         self.state, failure = self.problem.apply(self.state, skill)
         if failure or len(self.plan) >= LIMIT:
-            raise RuntimeError(f"the search broke off: {failure or f'more than {LIMIT} skills'}")
+            raise DeadEndError(f"the search broke off: {failure or f'more than {LIMIT} skills'}")
         self.plan.append(skill)
 
     def below(self, item: str, limit: float) -> bool:
@@ -173,7 +177,7 @@ class Search:
         ways = [(self._per_item(entry, item, missing, limit), -entry.obtain[0].mean, n) for n, entry in enumerate(rows)]
         price, _, n = min(ways, default=(math.inf, 0.0, 0))
         if price == math.inf:
-            raise RuntimeError(f"the search broke off: no way to {item} is left")
+            raise DeadEndError(f"the search broke off: no way to {item} is left")
         return rows[n]
 
     def _per_item(self, entry: Entry, item: str, missing: int, limit: float) -> float:
@@ -215,12 +219,12 @@ class Search:
         elif failure.kind == "not_near":
             self.do(Skill("find", entry.of))
         else:
-            raise RuntimeError(f"the search broke off: {failure}")
+            raise DeadEndError(f"the search broke off: {failure}")
 
     def _allowed(self, names: tuple[str, ...], limit: float) -> list[str]:
         allowed = [name for name in names if self.below(name, limit)]
         if not allowed:
-            raise RuntimeError(f"the search broke off: none of {names} is left")
+            raise DeadEndError(f"the search broke off: none of {names} is left")
         return allowed
 
 
@@ -229,7 +233,7 @@ def make_plan(problem: Problem, state: State | None = None, cost: Cost = one_eac
 
     Raises:
         NoPlanError: the target cannot be obtained; holds the certificate.
-        RuntimeError: the search met a dead end although a plan may exist (an item without source was used up).
+        DeadEndError: the search met a dead end although a plan may exist (an item without source was used up).
     """
     state = state or problem.initial()
     if problem.solved(state):
@@ -245,6 +249,7 @@ def make_plan(problem: Problem, state: State | None = None, cost: Cost = one_eac
         search.get(problem.target, 1)
         search.do(Skill("place", problem.target))
     else:
+        search.reserved[problem.target] += problem.quantity  # what has been reached is not taken apart again
         search.get(problem.target, problem.quantity)
     return search.plan
 

@@ -177,13 +177,17 @@ def list_schedule(graph: TaskGraph, workers: int, priority: Mapping[int, float] 
     heapq.heapify(waiting)
     ready: list[tuple[float, int]] = []
     makespan = 0.0
-    for _ in range(number):
-        time, worker = heapq.heappop(free)
-        while waiting and (waiting[0][0] <= time or not ready):
-            at, task = heapq.heappop(waiting)
-            time = max(time, at)
+    started = 0
+    while started < number:
+        time, worker = heapq.heappop(free)  # these times never fall, so what is ready stays ready
+        while waiting and waiting[0][0] <= time:
+            task = heapq.heappop(waiting)[1]
             heapq.heappush(ready, (-rank[task], task))
+        if not ready:
+            heapq.heappush(free, (waiting[0][0], worker))
+            continue
         task = heapq.heappop(ready)[1]
+        started += 1
         start[task], who[task] = time, worker
         heapq.heappush(free, (time + graph.tasks[task].duration, worker))
         done = time + graph.tasks[task].duration + graph.tasks[task].lag

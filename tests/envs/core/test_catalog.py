@@ -46,7 +46,7 @@ def test_every_id_is_registered_with_gymnasium():
 
 def test_rows_of_the_first_family():
     assert catalog.find("SkillGraph/Obtain-v0").config == "obtain_ppo"
-    assert catalog.find("SkillGraph/Plan4MC-Stones-v0").kwargs == {"group": "Stones"}
+    assert catalog.find("SkillGraph/Plan4MC-Stones-v0").kwargs == {"suite_name": "Plan4MC-Stones"}
     assert catalog.find("SkillGraph/Obtain-v0").family == "SkillGraph"
     assert set(catalog.find("SkillGraph/All-v0").members) == {r.id for r in catalog.rows("env") if r.family == "SkillGraph"}
 

@@ -8,7 +8,6 @@ import pytest
 from envs.core.functional import Params, params_axes
 from envs.skillgraph.blocks import NUM_IDS
 from envs.skillgraph.obtain import Obtain
-from envs.skillgraph.plan4mc import Plan4MC
 
 TASKS = ("crafting_table", "stone_pickaxe")
 
@@ -126,38 +125,6 @@ def test_list_of_tasks_is_hashable():
     assert hash(Obtain(task=["torch", "coal"])) == hash(Obtain(task=("torch", "coal")))
 
 
-def test_plan4mc_rows():
-    trees, stones = Plan4MC(group="Trees"), Plan4MC(group="Stones")
-    assert len(trees.suite) == len(stones.suite) == 10
-    assert set(trees.suite.horizons) == {600}  # 3,000 game ticks, 5 to an env step
-    i = stones.suite.index("craft_lever_with_wooden_pickaxe")
-    row = stones.suite.take(i)
-    assert stones.tree.items[int(row.target)] == "lever" and int(row.horizon) == 1000
-    assert int(row.inventory[stones.tree.index["wooden_pickaxe"]]) == 1
-    assert not bool(row.wanted[stones.tree.index["wooden_pickaxe"]])
-    stairs = stones.suite.take(stones.suite.index("craft_stone_stairs_with_logs"))
-    assert stones.tree.items[int(stairs.target)] == "cobblestone_stairs"  # the 1.11 name means cobblestone
-    with pytest.raises(ValueError, match="group='Mobs'.*Trees, Stones"):
-        Plan4MC(group="Mobs")
-
-
-def test_nearby_succeeds_when_the_block_stands_in_reach():
-    env = Plan4MC(group="Trees", task="get_crafting_table_nearby")
-    params = env.default_params()
-    planner = env.references["planner"]
-    act = jax.jit(lambda k, s: planner.act(k, s, params, ())[0])
-    step = jax.jit(lambda k, s, a: env.step(k, s, a, params))
-    state, ts = env.reset(jax.random.key(0), params)
-    names = []
-    for i in range(80):
-        action = act(jax.random.key(i), state)
-        state, ts = step(jax.random.key(i), state, action)
-        names.append(env.action_names[int(action)])
-        if ts.terminated:
-            break
-    assert names[-2:] == ["craft_crafting_table", "place_crafting_table"] and bool(ts.terminated)
-
-
 def test_render_differs_with_the_state():
     env = Obtain(task="torch")
     params = env.default_params()
@@ -166,3 +133,14 @@ def test_render_differs_with_the_state():
     after = env.render(env.step(jax.random.key(0), state, jnp.int32(4), params)[0], params)
     assert before.dtype == np.uint8 and before.ndim == 3 and before.shape[2] == 3
     assert before.shape == after.shape and (before != after).any()
+
+
+def test_the_id_gives_this_world_unless_asked_for_more():
+    import envs
+
+    assert envs.make("SkillGraph/Obtain-v0") == Obtain()
+    assert len(envs.make("SkillGraph/Obtain-v0", fidelity="merged").suite) > 280
+    with pytest.raises(ValueError, match="fidelity='tiny'.*small, merged, full"):
+        envs.make("SkillGraph/Obtain-v0", fidelity="tiny")
+    with pytest.raises(ValueError, match="mobs='all'.*none"):
+        envs.make("SkillGraph/Obtain-v0", mobs="all")

@@ -7,7 +7,6 @@ import pytest
 
 from envs.core.functional import Params, params_axes, split_key
 from envs.skillgraph.obtain import Obtain
-from envs.skillgraph.plan4mc import Plan4MC
 from envs.skillgraph.planner import Skill, make_plan, providers, run_plan
 from envs.skillgraph.techtree import obtain_tree
 
@@ -92,10 +91,3 @@ def test_controller_climbs_the_iron_line():
 def test_controller_obtains_every_item():
     success = run(Obtain(split="test"), 4, 1000)
     assert np.mean(list(success.values())) >= 0.97, {k: v for k, v in success.items() if v < 1}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("group", ["Trees", "Stones"])
-def test_controller_on_plan4mc(group):
-    success = run(Plan4MC(group=group, split="test"), 6, 600)
-    assert np.mean(list(success.values())) >= 0.95, success

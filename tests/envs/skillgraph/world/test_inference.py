@@ -1,0 +1,72 @@
+"""Learning a graph from logs."""
+
+import jax
+import numpy as np
+import pytest
+
+from envs.skillgraph.inference.learn import learn, precondition, scores, truth
+from envs.skillgraph.inference.reference import GraphInference, inferred_tree
+from envs.skillgraph.inference.walk import relevant, walks
+from envs.skillgraph.world.env import Overworld
+from envs.skillgraph.world.options import Options
+
+
+@pytest.mark.parametrize("formula", [
+    lambda x: x[:, 0] & x[:, 2], lambda x: x[:, 1] | (x[:, 3] & x[:, 4]), lambda x: (x[:, 0] & x[:, 1]) | (x[:, 2] & x[:, 3]), lambda x: x[:, 5],
+])  # fmt: skip
+def test_conjunctions_and_disjunctions_are_recovered(formula):
+    rng = np.random.default_rng(0)
+    names = [(f"item{k}", 1) for k in range(6)]
+    holds = rng.random((2000, 6)) < 0.5
+    ways = precondition(names, holds, formula(holds), rng)
+    every = np.array([[bool(n >> k & 1) for k in range(6)] for n in range(64)])
+    learned = np.zeros(64, bool)
+    for way in ways:
+        learned |= every[:, [names.index(literal) for literal in way]].all(1)
+    assert np.array_equal(learned, formula(every))
+
+
+def test_never_possible_means_unknown():
+    assert precondition([("a", 1)], np.ones((5, 1), bool), np.zeros(5, bool), np.random.default_rng(0)) == ()
+
+
+@pytest.fixture(scope="module")
+def explored():
+    env = Options(suite_name="Obtain8", mobs="none", conditioning="hidden", limit=30)
+    jax.config.update("jax_disable_most_optimizations", False)  # this one runs for longer than it compiles
+    log = walks(env, 24, length=40, batch=24)
+    jax.config.update("jax_disable_most_optimizations", True)
+    return env, log
+
+
+def test_a_short_walk_teaches_the_first_recipes(explored):
+    env, log = explored
+    rules, true = learn(env, log), truth(env)
+    for name in ("craft_planks", "craft_crafting_table", "craft_stick_from_planks"):
+        assert rules[name].literals == true[name], name
+    assert rules["craft_planks"].change == {"log": -1.0, "planks": 4.0}
+    found = scores(rules, true)
+    assert found["precision"] >= 0.7 and 0 < found["recall"] <= 1
+    assert scores({name: rules[name] for name in ("craft_planks",)}, {"craft_planks": true["craft_planks"]})["f1"] == 1
+
+
+def test_the_log_says_what_was_possible(explored):
+    env, log = explored
+    keep = relevant(env)[0]
+    assert log.eligible[np.arange(len(log.option)), log.option].all() and keep[log.option].all()
+    planks = env.action_names.index("craft_planks")
+    assert np.array_equal(log.eligible[:, planks], log.held[:, env.tree.index["log"]] >= 1)
+
+
+def test_plans_are_made_on_what_was_learned(explored):
+    env, log = explored
+    tree, numbers = inferred_tree(env, log, learn(env, log))
+    made = {recipe.output: recipe for recipe in tree.recipes}
+    assert made["planks"].ingredients == (("log", 1),) and made["planks"].count == 4
+    assert [env.tree.recipes[n].output for n in numbers] == [recipe.output for recipe in tree.recipes]
+
+
+@pytest.mark.slow
+def test_the_whole_line_is_learned():
+    reference = GraphInference(Overworld(suite_name="Obtain8"), episodes=200)
+    assert scores(reference.rules, truth(reference.explored))["f1"] >= 0.95
