@@ -1,0 +1,193 @@
+"""Which of several goals first: the selector of DEPS (Wang et al., 2023), with a learned head that predicts the steps that each would take.
+
+Goals are parallel when none waits for another. The head is a small network, trained by regression on the steps that the planner took for
+goals in random order; the selector takes the goal with the fewest predicted steps. Its rivals are a fixed order and the plain distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from envs.core.functional import Params, split_key
+from envs.core.suites import TaskSuite
+from envs.skillgraph.tasks import make_row, stack_rows
+from envs.skillgraph.world.blocks import LAYERS
+from envs.skillgraph.world.env import Overworld, TaskRow
+from envs.skillgraph.world.generation import ENSURED
+from envs.skillgraph.world.planner import PlannerReference, skill_graph
+from envs.skillgraph.world.state import MOBS, World
+
+GOALS = (
+    "log", "dirt", "sand", "cobblestone", "coal", "iron_ore", "wool", "beef", "milk_bucket", "feather", "sugar_cane", "gravel", "diamond",
+    "redstone", "pumpkin", "snowball", "clay_ball", "kelp",
+)  # fmt: skip
+START = {"iron_pickaxe": 1, "iron_shovel": 1, "shears": 1, "bucket": 1, "diamond_sword": 1}
+PARALLEL = 3
+LIMIT = 500  # steps for all goals together
+TOO_LONG = 300.0  # what a goal that was never reached counts as
+HIDDEN = 64
+GROUNDS = ("grass_block", "sand", "snow", "water", "red_sand", "stone", "cave_air")
+
+Choose = Callable[[Any, jax.Array, jax.Array], jax.Array]  # (head, features [G, F], open goals bool[G]) -> number of the goal
+
+
+@dataclass(frozen=True)
+class ParallelGoals:
+    """Worlds in which PARALLEL goals out of GOALS are to be reached, in whatever order."""
+
+    split: str = "train"
+
+    @cached_property
+    def env(self) -> Overworld:
+        env = Overworld(suite_name="Obtain", mobs="animals", conditioning="hidden", split=self.split)
+        rows = [make_row(env.tree, goal, start=START, horizon=LIMIT, mobs_on="animals") for goal in GOALS]
+        env.__dict__["suite"] = TaskSuite(GOALS, stack_rows(rows)).configured(None, self.split, None)
+        return env
+
+    @cached_property
+    def planner(self) -> PlannerReference:
+        planner = PlannerReference(self.env)
+        planner.__dict__["graph"] = skill_graph(self.env)
+        return planner
+
+    @cached_property
+    def things(self) -> np.ndarray:
+        """bool[goals, things] what each goal's plan acts on."""
+        plans = self.planner.graph.plans
+        out = np.zeros((len(GOALS), self.planner.graph.things), bool)
+        for g in range(len(GOALS)):
+            out[g, plans.thing[g][plans.used[g] & (plans.recipe[g] < 0)]] = True
+        return out
+
+    def mixed_row(self, goals: jax.Array) -> TaskRow:
+        """The row of a world that surely holds what all goals (int32[PARALLEL]) need."""
+        rows = self.env.suite.take(goals)
+        plants = rows.plant[:, : ENSURED // PARALLEL].reshape(-1)
+        animals = rows.animals[:, : MOBS // PARALLEL].reshape(-1)
+        first = jax.tree.map(lambda x: x[0], rows)
+        return first._replace(plant=jnp.pad(plants, (0, ENSURED - plants.shape[0])), animals=jnp.pad(animals, (0, MOBS - animals.shape[0])))
+
+    def features(self, world: World, goals: jax.Array) -> jax.Array:
+        """float32[PARALLEL, F] of the goals: which it is, how far the nearest of its things is, and what the surroundings are."""
+        b = self.env.blocks
+        wanted = jnp.asarray(self.things)[goals]
+        place = world.position
+        layer, row, column = (jnp.asarray(x) for x in np.ogrid[:LAYERS, : world.map.shape[1], : world.map.shape[2]])
+        far = 4 * jnp.abs(layer - place[0]) + jnp.abs(row - place[1]) + jnp.abs(column - place[2])
+        kind = len(b) + world.herd.kind.astype(jnp.int32)
+        herd = world.herd.position.astype(jnp.int32)
+        mob_far = jnp.abs(herd - place).sum(-1)
+
+        def nearest(which):
+            cells = which[: len(b)][world.map.astype(jnp.int32)]
+            mobs = which[jnp.minimum(kind, which.shape[0] - 1)] & (world.herd.kind > 0)
+            return jnp.minimum(jnp.where(cells, far, 255).min(), jnp.where(mobs, mob_far, 255).min())
+
+        distance = jax.vmap(nearest)(wanted).astype(jnp.float32)
+        view = jax.lax.dynamic_slice(world.map, (place[0], place[1] - 4, place[2] - 4), (1, 9, 9))
+        ground = jnp.stack([(view == b.index[name]).mean() for name in GROUNDS])
+        shared = jnp.concatenate([ground, jax.nn.one_hot(place[0], LAYERS)])
+        which = jax.nn.one_hot(goals, len(GOALS))
+        near = jnp.stack([jnp.log1p(distance), distance / 64.0], -1)
+        return jnp.concatenate([which, near, jnp.broadcast_to(shared, (PARALLEL, shared.shape[0]))], -1)
+
+    def episodes(self, number: int, choose: Choose) -> Callable[[jax.Array, Any], dict[str, jax.Array]]:
+        """A compiled run of `number` worlds: (key, head) -> steps int32[number] until all goals are reached (LIMIT if they are not), done
+        bool[number], and the log of decisions: features [number, PARALLEL, F], steps and reached [number, PARALLEL]."""
+        env, planner = self.env, self.planner
+        shared = env.shared_params()
+
+        def one(key, head):
+            start, pick, steps = jax.random.split(key, 3)
+            goals = jax.random.permutation(pick, len(GOALS))[:PARALLEL]
+            world, _ = env.reset(split_key(start, self.split), Params(shared, self.mixed_row(goals)))
+            targets = env.suite.take(goals).target
+
+            def body(carry, t):
+                world, open_goals, current, since, log = carry
+                features = self.features(world, goals)
+                fresh = current < 0
+                chosen = jnp.where(fresh, choose(head, features, open_goals), current)
+                since = jnp.where(fresh, t, since)
+                log = {**log, "features": jnp.where((jnp.arange(PARALLEL) == chosen)[:, None] & fresh, features, log["features"])}
+                params = Params(shared, jax.tree.map(lambda x: x[chosen], env.suite.take(goals)))
+                choice, act = jax.random.split(jax.random.fold_in(steps, t))
+                action, _ = planner.act(choice, world, params, ())
+                after, _ = env.advance(act, world, action, params)
+                reached = after.inventory[targets[chosen]] > 0
+                one_hot = jnp.arange(PARALLEL) == chosen
+                took = jnp.where(one_hot & reached, t + 1 - since, log["steps"])
+                log = {**log, "steps": took, "reached": log["reached"] | (one_hot & reached)}
+                over = ~open_goals.any()
+                world = jax.tree.map(lambda old, new: jnp.where(over, old, new), world, after)
+                open_goals = jnp.where(over, open_goals, open_goals & ~(one_hot & reached))
+                return (world, open_goals, jnp.where(reached, -1, chosen), since, log), open_goals.any()
+
+            empty = {
+                "features": jnp.zeros(jax.eval_shape(self.features, world, goals).shape),
+                "steps": jnp.full(PARALLEL, int(TOO_LONG)),
+                "reached": jnp.zeros(PARALLEL, bool),
+            }
+            carry = (world, jnp.ones(PARALLEL, bool), jnp.int32(-1), jnp.int32(0), empty)
+            (_, open_goals, _, _, log), busy = jax.lax.scan(body, carry, jnp.arange(LIMIT))
+            return {**log, "total": busy.sum() + 1, "done": ~open_goals.any()}
+
+        return jax.jit(lambda key, head: jax.vmap(one, in_axes=(0, None))(jax.random.split(key, number), head))
+
+
+def fixed(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
+    """The goals in the order in which they are listed."""
+    return jnp.argmax(open_goals)
+
+
+def nearest(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
+    """The goal whose nearest thing is nearest by plain distance."""
+    return jnp.argmin(jnp.where(open_goals, features[:, len(GOALS)], jnp.inf))
+
+
+def predicted(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
+    """The goal with the fewest predicted steps."""
+    return jnp.argmin(jnp.where(open_goals, predict(head, features), jnp.inf))
+
+
+def predict(head: Any, features: jax.Array) -> jax.Array:
+    """float32[...] log(1 + steps) that goals will take."""
+    hidden = jax.nn.relu(features @ head["w1"] + head["b1"])
+    hidden = jax.nn.relu(hidden @ head["w2"] + head["b2"])
+    return (hidden @ head["w3"])[..., 0] + head["b3"]
+
+
+def train_head(features: np.ndarray, steps: np.ndarray, seed: int = 0, updates: int = 2000) -> tuple[Any, float]:
+    """(the head, its mean absolute error in log(1 + steps) on a held-out fifth), from features [N, F] and steps [N]."""
+    keys = jax.random.split(jax.random.key(seed), 4)
+    width = features.shape[-1]
+    head = {
+        "w1": jax.random.normal(keys[0], (width, HIDDEN)) * (2 / width) ** 0.5, "b1": jnp.zeros(HIDDEN),
+        "w2": jax.random.normal(keys[1], (HIDDEN, HIDDEN)) * (2 / HIDDEN) ** 0.5, "b2": jnp.zeros(HIDDEN),
+        "w3": jax.random.normal(keys[2], (HIDDEN, 1)) * HIDDEN**-0.5, "b3": jnp.float32(3.0),
+    }  # fmt: skip
+    x, y = jnp.asarray(features), jnp.log1p(jnp.asarray(steps, jnp.float32))
+    cut = max(1, len(x) * 4 // 5)
+    optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, updates))
+
+    @jax.jit
+    def fit(head):
+        def update(carry, key):
+            head, state = carry
+            index = jax.random.randint(key, (256,), 0, cut)
+            grads = jax.grad(lambda h: jnp.abs(predict(h, x[index]) - y[index]).mean())(head)
+            updates, state = optimizer.update(grads, state, head)
+            return (optax.apply_updates(head, updates), state), None
+
+        return jax.lax.scan(update, (head, optimizer.init(head)), jax.random.split(keys[3], updates))[0][0]
+
+    head = fit(head)
+    return head, float(jnp.abs(predict(head, x[cut:]) - y[cut:]).mean())
