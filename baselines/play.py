@@ -169,7 +169,9 @@ def _draw_graph(env: Any, config: PlayConfig, out: Path) -> None:
     from baselines import graph, pages
 
     needs = graph.dependencies(env)
-    goals = _listed(config.task)
+    # Where tasks are not named by what they ask for, the environment says what that is.
+    items = getattr(env, "goal_items", dict)()
+    goals = [items.get(name, name) for name in env.suite.names] if config.task is not None else []
     drawing = graph.svg(graph.narrow(needs, goals) or needs, goals)
     if out.suffix == ".html":
         title = f"Skill graph of {config.env}"

@@ -1,5 +1,8 @@
 """Every id of the catalog keeps the laws, and behaves as it did when its version was published."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 import envs
@@ -14,15 +17,19 @@ GOLDEN = {
 }
 OWN = [row.id for row in catalog.rows() if row.kind == "env" and row.family != "Toy"]
 ARM = [name for name in OWN if name.startswith("Manipulation/")]
-# Ids of this family differ in the rows that one program reads (tests/envs/manipulation compares the rows): one of them keeps every law
-# here, the others those that ask about rows and spaces, and in the slow part all but those about the program itself.
-WHOLE = [name for name in OWN if name not in ARM] + ["Manipulation/MT10-v0"]
+# Of the large world many ids are rows of one program too; their hashes stand in a file.
+WORLD = json.loads((Path(__file__).parent / "skillgraph" / "world" / "golden.json").read_text())
+# Ids of these families differ in the rows that one program reads (their own tests compare the rows): some of them keep every law here, the
+# others those that ask about rows and spaces, and in the slow part all but those about the program itself.
+KEEP_ALL = ["Manipulation/MT10-v0", "SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"]
+MANY = ARM + [name for name in WORLD if name not in ("SkillGraph/Workers-v0", "SkillGraph/Preference-v0")]
+WHOLE = [name for name in OWN if name not in MANY] + KEEP_ALL
 ABOUT_ROWS = ("hashable", "pickles", "rows")
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
 
 def test_every_id_has_a_golden_hash():
-    assert sorted(GOLDEN) == sorted(set(OWN) - set(ARM))
+    assert sorted([*GOLDEN, *WORLD]) == sorted(set(OWN) - set(ARM))
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -30,13 +37,13 @@ def test_laws(name):
     testing.check(envs.make(name))
 
 
-@pytest.mark.parametrize("name", [name for name in ARM if name not in WHOLE])
+@pytest.mark.parametrize("name", [name for name in MANY if name not in WHOLE])
 def test_laws_about_rows(name):
     testing.check(envs.make(name), skip=[law.name for law in testing.LAWS if law.name not in ABOUT_ROWS])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ARM if name not in WHOLE])
+@pytest.mark.parametrize("name", [name for name in MANY if name not in WHOLE])
 def test_laws_of_every_id(name):
     testing.check(envs.make(name), skip=ABOUT_THE_PROGRAM)
 
@@ -44,3 +51,14 @@ def test_laws_of_every_id(name):
 @pytest.mark.parametrize("name", list(GOLDEN))
 def test_golden_hash(name):
     assert testing.trajectory_hash(envs.make(name)) == GOLDEN[name]
+
+
+@pytest.mark.parametrize("name", ["SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"])
+def test_golden_hash_of_the_large_world(name):
+    assert testing.trajectory_hash(envs.make(name)) == WORLD[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(WORLD))
+def test_golden_hashes_of_the_large_world(name):
+    assert testing.trajectory_hash(envs.make(name)) == WORLD[name]

@@ -19,6 +19,7 @@ from envs.skillgraph.planning.skills import Entry, Skill
 from envs.skillgraph.techtree import SMELT_HEAT
 
 LIMIT = 20_000  # skills in a plan
+SMELTS = ""
 Cost = Callable[[Skill], float]
 
 
@@ -54,58 +55,54 @@ def prices(problem: Problem, state: State, cost: Cost = one_each) -> Prices:
     First what can be had with the tools and stations at hand but no other item, so that ranks do not depend on the inventory; then what
     only the inventory makes possible.
     """
-    table, held = problem.table, {item for item, count in state.items.items() if count}
-    tools = {tool for entry in problem.entries for tool in entry.equip}
+    table, held = problem.table, frozenset(state.items)
     out = Prices({}, {}, {})
-    ready = held & (tools | table.stations)
-    extra = held - ready
     uses = _uses(problem)
-    for available in (frozenset(ready), frozenset(ready | extra)):
+    for at_hand in (frozenset[str](), held):
         heap: list[tuple[float, str]] = []
-        rates: dict[str, float] = {}
+        best: dict[str, tuple[float, float]] = {}
 
-        def offer(entry: Entry, available: frozenset[str] = available, heap=heap, rates=rates) -> None:
-            if entry.skill.kind == "take" and not (available >= held and entry.station in state.placed):
+        def offer(entry: Entry, at_hand=at_hand, heap=heap, best=best) -> None:
+            if entry.skill.kind == "take" and not (at_hand and entry.station in state.placed):
                 return
-            total, rate = _entry_price(problem, state, entry, out, available, cost)
-            if total == math.inf:
-                return
+            total, rate = _entry_price(problem, state, entry, out, at_hand, cost)
             for given in entry.obtain:
                 if given.item not in out.rank and given.mean:
-                    acts = math.ceil(1 / given.mean)
-                    price = total + (acts - 1) * rate
-                    if price < rates.get(given.item + "\0", math.inf):
-                        rates[given.item + "\0"], rates[given.item] = price, rate / given.mean
+                    price = total + (math.ceil(1 / given.mean) - 1) * rate
+                    if price < best.get(given.item, (math.inf, 0.0))[0]:
+                        best[given.item] = price, rate / given.mean
                         heapq.heappush(heap, (price, given.item))
 
         for entry in problem.entries:
             offer(entry)
         while heap:
             price, item = heapq.heappop(heap)
-            if item in out.rank or price > rates[item + "\0"]:
+            if item in out.rank or price > best[item][0]:
                 continue
-            out.first[item], out.rate[item], out.rank[item] = price, rates[item], len(out.rank)
+            out.first[item], out.rate[item] = best[item]
+            out.rank[item] = len(out.rank)
             for entry in uses.get(item, ()):
                 offer(entry)
             if item in table.fuels:
-                for entry in uses["\0smelt"]:
+                for entry in uses[SMELTS]:
                     offer(entry)
     return out
 
 
 def _uses(problem: Problem) -> dict[str, list[Entry]]:
-    """Item -> rows in whose conditions it stands; every smelt under a key of its own."""
-    uses: dict[str, list[Entry]] = {"\0smelt": []}
+    """Item -> rows in whose conditions it stands; what needs fuel under a key of its own."""
+    uses: dict[str, list[Entry]] = {SMELTS: []}
     for entry in problem.entries:
         for item in {*dict(entry.consume), *entry.equip, entry.station} - {""}:
             uses.setdefault(item, []).append(entry)
         if entry.skill.kind == "smelt":
-            uses["\0smelt"].append(entry)
+            uses[SMELTS].append(entry)
     return uses
 
 
 def _entry_price(problem: Problem, state: State, entry: Entry, known: Prices, have: frozenset[str], cost: Cost) -> tuple[float, float]:
-    """(cost of the first act, of each further one), infinite while a condition is open."""
+    """(cost of the first act, of each further one), infinite while a condition is open. `have`: items that may be used up; tools and
+    stations at hand always count."""
     total = cost(entry.skill)
     if entry.of and problem.finds:
         total += cost(Skill("find", entry.of))
@@ -120,8 +117,8 @@ def _entry_price(problem: Problem, state: State, entry: Entry, known: Prices, ha
             total += min((known.first.get(fuel, math.inf) for fuel in fuels), default=math.inf)
         rate += min((SMELT_HEAT / units * known.rate[fuel] for fuel, units in fuels.items() if fuel in known.rate), default=0.0)
     if entry.station and entry.station not in state.placed:
-        total += cost(Skill("place", entry.station)) + (0.0 if entry.station in have else known.first.get(entry.station, math.inf))
-    if entry.equip and not any(tool in have for tool in entry.equip):
+        total += cost(Skill("place", entry.station)) + (0.0 if state.count(entry.station) else known.first.get(entry.station, math.inf))
+    if entry.equip and not problem.tool(state, entry):
         total += min(known.first.get(tool, math.inf) for tool in entry.equip)
     return total, rate
 

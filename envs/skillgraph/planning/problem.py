@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from envs.skillgraph.planning.skills import CERTAIN, MANIPULATE, Entry, Skill, SkillTable, skill_table
+from envs.skillgraph.planning.skills import CERTAIN, MANIPULATE, Entry, Skill, SkillTable, Yield, skill_table
 from envs.skillgraph.techtree import SMELT_HEAT, TechTree
 
 STACK = 255  # most of one item that an inventory holds
@@ -170,10 +170,14 @@ class Problem:
             yield Failure("missing_fuel", next(iter(self.table.fuels), ""), options=tuple(self.table.fuels), skill=skill)
         if skill.kind in MANIPULATE and self.finds and entry.of not in state.near:
             yield Failure("not_near", entry.of, skill=skill)
-        for given in entry.obtain:
-            kept = state.count(given.item) - dict(entry.consume).get(given.item, 0)
-            if kept + given.high > self.capacity:
-                yield Failure("no_room", given.item, kept, given.high, skill=skill)
+        full = [given for given in entry.obtain if not self._fits(state, entry, given)]
+        if full and (skill.kind not in MANIPULATE or len(full) == len(entry.obtain)):
+            yield Failure("no_room", full[0].item, state.count(full[0].item), full[0].high, skill=skill)
+
+    def _fits(self, state: State, entry: Entry, given: Yield) -> bool:
+        """Whether there is room for what a recipe makes, or for any of what an act yields (what does not fit is lost)."""
+        kept = state.count(given.item) - dict(entry.consume).get(given.item, 0)
+        return kept < self.capacity if entry.skill.kind in MANIPULATE else kept + given.high <= self.capacity
 
     def check(self, state: State, skill: Skill) -> Failure | None:
         """The first condition that does not hold, or None."""
@@ -206,7 +210,7 @@ class Problem:
             items[item] -= count
         before = acts.get(skill, 0)
         for item, count in _drawn(entry, before, luck):
-            items[item] = items.get(item, 0) + count
+            items[item] = min(items.get(item, 0) + count, self.capacity)
         if luck == "average" and not all(given.certain for given in entry.obtain):
             acts[skill] = before + 1
         items = {item: count for item, count in items.items() if count}

@@ -105,13 +105,18 @@ class SkillTable:
         return frozenset(entry.station for entry in self.entries.values() if entry.station)
 
 
+def _ordered(tree: TechTree, tools: tuple[str, ...]) -> tuple[str, ...]:
+    """Tools in the order of the tree, simple ones first: of those held the first is worn."""
+    return tuple(sorted(tools, key=tree.index.__getitem__))
+
+
 def _sources(tree: TechTree) -> list[Entry]:
     """One row per way to act on something. Drops that come with the same act (beef and leather of a cow) share a row."""
     rows: dict[tuple[str, str, tuple[str, ...], str], list[Yield]] = defaultdict(list)
     for source in tree.sources:
         if source.kind != "take":
             given = Yield(source.item, source.low, source.high, source.chance, source.roll)
-            rows[source.kind, source.block, source.tools, source.consumes].append(given)
+            rows[source.kind, source.block, _ordered(tree, source.tools), source.consumes].append(given)
     ways: dict[tuple[str, str], int] = defaultdict(int)
     for kind, of, *_ in rows:
         ways[kind, of] += 1
@@ -138,5 +143,7 @@ def skill_table(tree: TechTree, finds: bool = True, placeable: frozenset[str] = 
     entries += [Entry(Skill("place", item), ((item, 1),)) for item in sorted(stations)]
     for source in tree.sources:
         if source.kind == "take" and source.block in stations:
-            entries.append(Entry(Skill("take", source.block), obtain=(Yield(source.item),), equip=source.tools, station=source.block))
+            entries.append(
+                Entry(Skill("take", source.block), obtain=(Yield(source.item),), equip=_ordered(tree, source.tools), station=source.block)
+            )
     return SkillTable({entry.skill: entry for entry in entries}, finds, dict(tree.fuels))

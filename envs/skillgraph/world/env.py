@@ -224,6 +224,11 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
         reached = int((np.asarray(state.obtained) & wanted).sum()) + int(success)
         return draw(self, state, self.suite.names[int(row.index)], (reached, int(wanted.sum()) + 1))
 
+    def goal_items(self) -> dict[str, str]:
+        """Task -> the item that it asks for."""
+        targets = np.asarray(self.suite.rows.target)
+        return {name: self.tree.items[int(target)] for name, target in zip(self.suite.names, targets, strict=True)}
+
     def told(self, observation: Any) -> str | None:
         """What a text observation says, in sentences; None for the other forms."""
         from envs.skillgraph.world import words
