@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from envs.skillgraph.planning.depth_first import DeadEndError, make_plan
 from envs.skillgraph.planning.model import Model
 from envs.skillgraph.planning.problem import Problem, State
-from envs.skillgraph.planning.reach import Action, Unsolvable, actions, facts, goals, unsolvable
+from envs.skillgraph.planning.reach import Action, Reach, Unsolvable, actions, facts, goals, unsolvable
 from envs.skillgraph.planning.skills import MANIPULATE, Skill
 
 EPSILON = 1e-5  # tolerance of the solver before rounding up
@@ -166,6 +166,10 @@ def _sequence(problem: Problem, start: State, left: dict[Skill, int], order: lis
     return found if problem.solved(end) else None
 
 
+def _no_plan(proof: Unsolvable) -> PlanCertificate:
+    return PlanCertificate(math.inf, math.inf, math.inf, math.inf, (), math.inf, False, False, proof)
+
+
 def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", time_limit: float = 5.0) -> PlanCertificate:
     """The certificate of a problem. `luck`: "best" or "average" (see the module's text); `time_limit`: seconds per integer program."""
     state = problem.initial()
@@ -173,7 +177,7 @@ def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", ti
         return PlanCertificate(0, 0, 0, 0, (), 0, True, True)
     proof = unsolvable(problem, state)
     if proof:
-        return PlanCertificate(math.inf, math.inf, math.inf, math.inf, (), math.inf, False, False, proof)
+        return _no_plan(proof)
     plan: list[Skill] | None
     try:
         plan = make_plan(problem)
@@ -182,6 +186,9 @@ def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", ti
     acts = MOST_ACTS if plan is None else sum(costs.steps(problem, skill) for skill in plan)
     smelts = sum(skill.kind == "smelt" for skill in plan or ())
     model = Model(problem, state, luck, max(len(plan or ()), acts + smelts * costs.smelt_steps))
+    if plan is None and not model.balanced():
+        items = frozenset(fact for fact in Reach(model.rules).closure(model.start) if fact in problem.tree.index)
+        return _no_plan(Unsolvable(problem.target, items, (), quantity=problem.quantity))
     each = {a: 1.0 for a, rule in enumerate(model.rules) if rule.skill}
     skills = model.minimise(each, time_limit)
     weights = {a: float(costs.steps(problem, rule.skill)) for a, rule in enumerate(model.rules) if rule.skill}

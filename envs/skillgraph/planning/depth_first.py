@@ -58,14 +58,16 @@ def prices(problem: Problem, state: State, cost: Cost = one_each) -> Prices:
     table, held = problem.table, frozenset(state.items)
     out = Prices({}, {}, {})
     uses = _uses(problem)
-    for at_hand in (frozenset[str](), held):
+    # Tools that wear may have to be made again on the way: then ranks must not depend on them either.
+    rounds = [(State(), frozenset[str]())] if problem.uses else []
+    for now, at_hand in (*rounds, (state, frozenset[str]()), (state, held)):
         heap: list[tuple[float, str]] = []
         best: dict[str, tuple[float, float]] = {}
 
-        def offer(entry: Entry, at_hand=at_hand, heap=heap, best=best) -> None:
+        def offer(entry: Entry, now=now, at_hand=at_hand, heap=heap, best=best) -> None:
             if entry.skill.kind == "take" and not (at_hand and entry.station in state.placed):
                 return
-            total, rate = _entry_price(problem, state, entry, out, at_hand, cost)
+            total, rate = _entry_price(problem, now, entry, out, at_hand, cost)
             for given in entry.obtain:
                 if given.item not in out.rank and given.mean:
                     price = total + (math.ceil(1 / given.mean) - 1) * rate

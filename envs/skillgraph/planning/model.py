@@ -61,6 +61,7 @@ class Model:
                 self.givers[fact].append(a)
         self.goal = self._goal()
         self._balance()
+        self.balance = len(self.rows.low), len(self.rows.entries)
         self._achieved()
         self._durability()
         self._before_returns()
@@ -237,6 +238,19 @@ class Model:
                 if rule.skill:
                     counts[rule.skill] += round(result.x[self.x[a]])
         return Solution(bound, {skill: count for skill, count in counts.items() if count}, result.status == 0, result.status != 2)
+
+    def balanced(self) -> bool:
+        """Whether the inventory can balance with any real numbers of actions. If not, no plan of any length exists: the world holds too few
+        of something that has no source."""
+        rows = self.rows
+        upper, integer = rows.upper, rows.integer
+        rows.upper, rows.integer = [math.inf] * len(upper), [0] * len(integer)
+        kept = rows.low, rows.entries
+        rows.low, rows.entries = rows.low[: self.balance[0]], rows.entries[: self.balance[1]]
+        result = rows.minimise(60.0)
+        rows.upper, rows.integer = upper, integer
+        rows.low, rows.entries = kept
+        return result.status != 2
 
     def _furnaces(self, total: int, smelt_steps: int) -> None:
         """time >= smelts x smelt_steps / furnaces, one row per number of furnaces."""

@@ -150,14 +150,18 @@ class Unsolvable:
         obtainable: items that can be obtained.
         missing: (item, kind, source) whose absence cuts the target: with all of these sources it could be obtained, and none can be spared.
         roots: items with neither source nor recipe, where no absent source would help.
+        quantity: where more than nothing, the target can be obtained, but not so often: what it takes is used up and does not come again.
     """
 
     target: str
     obtainable: frozenset[str]
     missing: tuple[tuple[str, str, str], ...]
     roots: tuple[str, ...] = ()
+    quantity: int = 0
 
     def __str__(self) -> str:
+        if self.quantity:
+            return f"{self.quantity} {self.target} cannot be obtained in this world: too little of what it takes is at hand or comes again"
         noun = {"mine": "block", "kill": "mob", "use": "block or mob"}
         reasons = [f"{item} has no source (needs {noun.get(kind, 'source')} {of})" for item, kind, of in self.missing]
         reasons += [f"nothing leads to {item}" for item in self.roots]
