@@ -66,7 +66,7 @@ class PlanCertificate:
         lower_acts: of `lower_steps`, the part that somebody must spend acting (so acts / workers bounds a makespan); critical_path: the
             part that no number of workers shortens.
         plan: the shortest plan found, valid with average luck; upper_skills: its length (infinite if the searches found none).
-        optimal: `upper_skills` equals `lower_skills`. solvable: whether any plan exists. reason: the proof where none does.
+        optimal: `upper_skills` equals `lower_skills`. solvable: False only with a proof, `reason`.
     """
 
     lower_skills: float
@@ -198,7 +198,7 @@ def certificate(problem: Problem, costs: Costs = Costs(), luck: str = "best", ti
     lower_steps = max(lower_acts, path)
     if costs.smelt_steps:
         lower_steps = max(lower_steps, math.ceil(model.minimise(weights, time_limit, costs.smelt_steps).bound - EPSILON))
-    lower_skills = math.ceil(skills.bound - EPSILON)
+    lower_skills = math.ceil(skills.bound - EPSILON) if skills.feasible else MOST_ACTS + 1
     if (plan is None or lower_skills < len(plan)) and skills.counts:
         better = sequence(problem, state, skills.counts)
         if better is None:

@@ -35,12 +35,13 @@ class Rows:
         self.low.append(bound)
 
     def minimise(self, time_limit: float) -> optimize.OptimizeResult:
-        rows, columns, values = zip(*self.entries, strict=True)
-        matrix = sparse.csr_matrix((values, (rows, columns)), shape=(len(self.low), len(self.lower)))
+        # One more variable, always 0: neither the matrix nor the list of variables is ever empty.
+        rows, columns, values = zip(*self.entries, (0, len(self.lower), 1.0), strict=True)
+        matrix = sparse.csr_matrix((values, (rows, columns)), shape=(max(1, len(self.low)), len(self.lower) + 1))
         return optimize.milp(
-            np.array(self.cost),
-            integrality=np.array(self.integer),
-            bounds=optimize.Bounds(np.array(self.lower), np.array(self.upper)),
-            constraints=optimize.LinearConstraint(matrix, np.array(self.low), np.inf),
+            np.array([*self.cost, 0.0]),
+            integrality=np.array([*self.integer, 0]),
+            bounds=optimize.Bounds(np.array([*self.lower, 0.0]), np.array([*self.upper, 0.0])),
+            constraints=optimize.LinearConstraint(matrix, np.array(self.low or [0.0]), np.inf),
             options={"time_limit": time_limit, "mip_rel_gap": 0.0},
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
 import jax
@@ -30,6 +30,9 @@ from envs.skillgraph.world.generation import generate
 from envs.skillgraph.world.mechanics import Sight
 from envs.skillgraph.world.rules import DIRECTIONS, Rules, action_names, make_rules
 from envs.skillgraph.world.state import AIR_STEPS, FULL, Body, Oven, World
+
+if TYPE_CHECKING:
+    from envs.skillgraph.planning.bounds import PlanCertificate
 
 MOB_CHOICES = ("all", "animals", "none")
 FIDELITIES = ("merged", "full")
@@ -223,6 +226,18 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
         success = bool(self.reached(state, mechanics.look(self.blocks, jax.tree.map(jnp.asarray, state)), row))
         reached = int((np.asarray(state.obtained) & wanted).sum()) + int(success)
         return draw(self, state, self.suite.names[int(row.index)], (reached, int(wanted.sum()) + 1))
+
+    def certificate(self, task: str, time_limit: float = 5.0) -> PlanCertificate:
+        """How few skills and env steps any policy can need for a task, beside a plan; or the proof that none reaches it. Symbolic: what
+        lies where in a world only adds to it.
+
+        Args:
+            time_limit: seconds for the integer program.
+        """
+        from envs.skillgraph.planning.bounds import certificate
+        from envs.skillgraph.world.executor import problem_of
+
+        return certificate(problem_of(self, task), time_limit=time_limit)
 
     def goal_items(self) -> dict[str, str]:
         """Task -> the item that it asks for."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.skillgraph.world.blocks import AIR, Blocks, Mobs
-from envs.skillgraph.world.mechanics import flag, walkable
+from envs.skillgraph.world.mechanics import cell_code, flag, walkable
 from envs.skillgraph.world.rules import OFFSETS, UP
 from envs.skillgraph.world.state import DAWN, DUSK, MOBS, Herd, World
 from envs.skillgraph.worldgen import HALO, SIZE
@@ -87,8 +87,9 @@ def live(
     block = world.map[goal[:, 0], goal[:, 1], goal[:, 2]]
     liquid = flag(b.liquid, block)
     fits = jnp.where(water, liquid & (block == b.index["water"]), walkable(b, block, goal[:, 0]) & ~liquid)
-    taken = ((goal[:, None] == place[None]).all(-1) & alive[None]).any(-1) | (goal == world.position).all(-1)
-    first = (goal[:, None] == goal[None]).all(-1) & (moves[None] & (jnp.arange(MOBS)[None] < jnp.arange(MOBS)[:, None]))
+    here, there = cell_code(place), cell_code(goal)
+    taken = ((there[:, None] == here[None]) & alive[None]).any(-1) | (there == cell_code(world.position))
+    first = (there[:, None] == there[None]) & (moves[None] & (jnp.arange(MOBS)[None] < jnp.arange(MOBS)[:, None]))
     moves &= fits & ~taken & ~first.any(-1)
     place = jnp.where(moves[:, None], goal, place)
 
@@ -133,7 +134,7 @@ def live(
     new_kind = jnp.asarray(spawns)[table, ((bits[0] >> 27) & (KINDS - 1)).astype(jnp.int32)]
     free = jnp.argmin(alive)
     cell = jnp.stack([layer, row, column])
-    clear = ~((place == cell).all(-1) & alive).any() & ~alive[free]
+    clear = ~((cell_code(place) == cell_code(cell)) & alive).any() & ~alive[free]
     new = (distance >= SPAWN_NEAR) & clear & ((dark & open_cell) | calm) & (new_kind > 0)
     born = (jnp.arange(MOBS) == free) & new
     kind = jnp.where(born, new_kind, kind)

@@ -91,6 +91,14 @@ def test_unsolvable(whole):
     assert "cocoa_beans has no source" in str(found.reason)
 
 
+def test_too_little_is_at_hand(whole):
+    # Two blocks are there, and nothing to make a third of.
+    found = certificate(Problem(whole, "sponge", 3, {"sponge": 2}, frozenset({"log"})))
+    assert not found.solvable and str(found.reason).startswith("3 sponge cannot be obtained in this world")
+    assert certificate(Problem(whole, "planks", 9, {"log": 2}, frozenset())).reason.quantity == 9
+    assert certificate(Problem(whole, "planks", 8, {"log": 2}, frozenset())).optimal
+
+
 def test_reached_already_and_nearby(whole):
     assert certificate(Problem(whole, "stick", start={"stick": 1})).upper_skills == 0
     assert certificate(Problem(whole, "cow", nearby=True)).optimal

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from envs.skillgraph.planning.depth_first import follow, make_plan
+from envs.skillgraph.planning.depth_first import DeadEndError, follow, make_plan
 from envs.skillgraph.planning.problem import Problem
 from envs.skillgraph.planning.reach import NoPlanError
 from envs.skillgraph.planning.skills import Skill
@@ -34,6 +34,30 @@ def test_quantities_and_wear(whole):
     uses = {tool: count for tool, count in uses.items() if tool in whole.index}
     for item, quantity in (("cobblestone", 30), ("furnace", 4), ("iron_ingot", 20), ("bed", 2), ("cake", 2), ("torch", 64)):
         check(Problem(whole, item, quantity, uses=uses))
+
+
+def test_random_worlds_and_inventories(whole):
+    rng = random.Random(1)
+    blocks = sorted({source.block for source in whole.sources})
+    solved = 0
+    for _ in range(150):
+        start = {item: rng.randint(1, 5) for item in rng.sample(whole.items, rng.choice([0, 2, 5]))}
+        present = None if rng.random() < 0.5 else frozenset(rng.sample(blocks, 100))
+        problem = Problem(whole, rng.choice(whole.items), rng.randint(1, 3), start, present)
+        try:
+            check(problem)
+            solved += 1
+        except NoPlanError:
+            assert present is not None
+        except DeadEndError:
+            assert start and present is not None, "only what cannot be renewed is a dead end"
+    assert solved > 100
+
+
+def test_tools_that_break_at_once_are_made_again(whole):
+    uses = {tool: 3 for source in whole.sources for tool in source.tools}
+    for item, quantity in (("diamond_pickaxe", 2), ("golden_helmet", 1), ("redstone_block", 1)):
+        check(Problem(whole, item, quantity, {"iron_pickaxe": 1}, uses=uses))
 
 
 def test_without_finds_acts_follow_each_other(small):

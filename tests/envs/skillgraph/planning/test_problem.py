@@ -62,7 +62,7 @@ def test_tools_wear_and_break(small):
     ("state", "skill", "failure", "text"),
     [
         (State({"planks": 1}), ("craft", "craft_stick"), ("missing_item", "planks", 1, 2), "craft_stick: needs 2 planks, there is 1"),
-        (State(), ("mine", "stone"), ("missing_tool", "iron_pickaxe", 0, 1), "in hand"),
+        (State(), ("mine", "stone"), ("missing_tool", "wooden_pickaxe", 0, 1), "in hand"),
         (
             State({"planks": 9, "stick": 9}),
             ("craft", "craft_wooden_pickaxe"),
@@ -80,6 +80,21 @@ def test_reasons_for_failure(small, state, skill, failure, text):
     assert after is state
     assert (found.kind, found.what, found.have, found.need) == failure
     assert text in str(found)
+
+
+def test_room(whole):
+    problem = Problem(whole, "potato", finds=False, capacity=3)
+    skill = next(e.skill for e in problem.table.providers["poisonous_potato"])
+    assert problem.apply(State({"potato": 3}), skill)[1] is None, "what does not fit is lost"
+    full = State({"potato": 3, "poisonous_potato": 3})
+    assert problem.check(full, skill).kind == "no_room"
+    assert problem.check(State({"planks": 2, "stick": 1}), Skill("craft", "craft_stick_from_planks")).kind == "no_room"
+
+
+def test_simple_tools_wear_first(small):
+    problem = Problem(small, "cobblestone", uses={"wooden_pickaxe": 9, "iron_pickaxe": 9}, finds=False)
+    state = do(problem, State({"iron_pickaxe": 1, "wooden_pickaxe": 1}), ("mine", "stone"))
+    assert state.wear == {"wooden_pickaxe": 1}
 
 
 def test_luck(whole):
