@@ -26,10 +26,8 @@ def main(learn: int = 512, test: int = 256) -> dict[str, np.ndarray]:
         run = held_out.episodes(test, choose)(jax.random.key(2), head)
         totals[name] = np.asarray(run["total"])
         saved = 100 * (1 - totals[name].mean() / totals["fixed order"].mean())
-        print(
-            f"{name:16s} {totals[name].mean():6.1f} steps, all three goals in {100 * np.asarray(run['done']).mean():.0f} %, saved
-            {saved:.1f} %"
-        )
+        done = 100 * np.asarray(run["done"]).mean()
+        print(f"{name:16s} {totals[name].mean():6.1f} steps, all three goals in {done:.0f} %, saved {saved:.1f} %")
     return totals
 
 

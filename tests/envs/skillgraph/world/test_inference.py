@@ -10,10 +10,15 @@ from envs.skillgraph.inference.walk import relevant, walks
 from envs.skillgraph.world.env import Overworld
 from envs.skillgraph.world.options import Options
 
+FORMULAS = (
+    lambda x: x[:, 0] & x[:, 2],
+    lambda x: x[:, 1] | (x[:, 3] & x[:, 4]),
+    lambda x: (x[:, 0] & x[:, 1]) | (x[:, 2] & x[:, 3]),
+    lambda x: x[:, 5],
+)
 
-@pytest.mark.parametrize("formula", [
-    lambda x: x[:, 0] & x[:, 2], lambda x: x[:, 1] | (x[:, 3] & x[:, 4]), lambda x: (x[:, 0] & x[:, 1]) | (x[:, 2] & x[:, 3]), lambda x: x[:, 5],
-])  # fmt: skip
+
+@pytest.mark.parametrize("formula", FORMULAS)
 def test_conjunctions_and_disjunctions_are_recovered(formula):
     rng = np.random.default_rng(0)
     names = [(f"item{k}", 1) for k in range(6)]
