@@ -280,6 +280,15 @@ def _register_skill_graphs() -> None:
             suite_name=suite,
         )
 
+    register(
+        "SkillGraph/Workers-v0",
+        "envs.skillgraph.workers.env:Workers",
+        description="Two to sixteen workers obtain one item together, as soon as they can, in the large world.",
+        score="makespan",
+        direction="min",
+        multi_agent=True,
+    )
+
 
 def _register_manipulation() -> None:
     from envs.manipulation.names import SUITES, TASKS, camel

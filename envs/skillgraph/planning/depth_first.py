@@ -232,7 +232,8 @@ def make_plan(problem: Problem, state: State | None = None, cost: Cost = one_eac
 
     Raises:
         NoPlanError: the target cannot be obtained; holds the certificate.
-        DeadEndError: the search met a dead end although a plan may exist (an item without source was used up).
+        DeadEndError: the search met a dead end although a plan may exist: an item that does not come again was used up, or several of a
+            tool are asked for that breaks while it is used for the next.
     """
     state = state or problem.initial()
     if problem.solved(state):

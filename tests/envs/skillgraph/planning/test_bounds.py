@@ -128,7 +128,7 @@ def test_a_sample_of_the_whole_tree(whole):
     assert sum(gaps) / len(gaps) < 1
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from("de"), st.integers(1, 2), st.booleans())
 def test_bounds_hold_against_breadth_first_search(seed, target, quantity, wear):
     rng = random.Random(seed)

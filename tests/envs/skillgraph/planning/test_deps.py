@@ -64,7 +64,7 @@ def test_absent_sources_are_replaced(whole):
 
 
 def test_explanations_help(whole):
-    seeds = range(12)
+    seeds = range(10)
     for item in ("iron_pickaxe", "cake"):
         problem = Problem(whole, item)
         told = [run(problem, GoalLibrary(0.15, 0.15, seed)) for seed in seeds]

@@ -42,7 +42,7 @@ def test_random_worlds_and_inventories(whole):
     solved = 0
     for _ in range(150):
         start = {item: rng.randint(1, 5) for item in rng.sample(whole.items, rng.choice([0, 2, 5]))}
-        present = None if rng.random() < 0.5 else frozenset(rng.sample(blocks, 100))
+        present = None if rng.random() < 0.5 else frozenset(rng.sample(blocks, 80))
         problem = Problem(whole, rng.choice(whole.items), rng.randint(1, 3), start, present)
         try:
             check(problem)
@@ -56,7 +56,7 @@ def test_random_worlds_and_inventories(whole):
 
 def test_tools_that_break_at_once_are_made_again(whole):
     uses = {tool: 3 for source in whole.sources for tool in source.tools}
-    for item, quantity in (("diamond_pickaxe", 2), ("golden_helmet", 1), ("redstone_block", 1)):
+    for item, quantity in (("diamond_pickaxe", 1), ("golden_helmet", 1), ("redstone_block", 1)):
         check(Problem(whole, item, quantity, {"iron_pickaxe": 1}, uses=uses))
 
 
