@@ -33,12 +33,14 @@ class Decision:
     """What the planner wants of one slot, or of `[...]`.
 
     Attributes:
-        skill: int32[] FIND or MANIPULATE; thing: int32[] the wanted thing that names the goal; wanted: bool[things] all that would do;
+        skill: int32[] FIND or MANIPULATE; thing: int32[] the wanted thing that names the goal; by_use: bool[] whether something is to be used
+            on it, not to be struck; wanted: bool[things] all that would do;
         items: bool[I] what is to be fetched; only: int32[] the action that the plan prescribes, -1 where a skill decides.
     """
 
     skill: jax.Array
     thing: jax.Array
+    by_use: jax.Array
     wanted: jax.Array
     items: jax.Array
     only: jax.Array
@@ -97,6 +99,7 @@ class Skills(PPO):
         leaves["match"] = gym.spaces.Box(0, 1, side, np.uint8)
         leaves["tools"] = gym.spaces.Box(0, 1, (len(graph.tool_item),), np.uint8)
         leaves["goal"] = gym.spaces.Box(0, graph.things - 1, (1,), np.int32)
+        leaves["use"] = gym.spaces.Box(0, 1, (1,), np.uint8)
         kinds = {name: kinds.get(name, Vector()) for name in leaves} | {"goal": Ids(graph.things)}
         return replace(spec, observation_space=gym.spaces.Dict(leaves), observation_kinds=kinds, num_tasks=2, conditioning="goal")
 
@@ -141,7 +144,7 @@ class Skills(PPO):
         recipe = jnp.where(smelts, craft - (legal.shape[0] - graph.smelt_gives.shape[0]) + 1, recipe)
         # A station that is looked for in vain is given up after a while.
         stands = jnp.where(near | ~asked.short, stands, jnp.maximum(stands - 1, 0))
-        return Decision(skill, thing, wanted, items, only), Memory(stands, recipe)
+        return Decision(skill, thing, fetches & plan.by_use[last], wanted, items, only), Memory(stands, recipe)
 
     @staticmethod
     def _match(wanted: jax.Array, view: jax.Array, mobs: jax.Array, blocks: int) -> jax.Array:
@@ -154,7 +157,13 @@ class Skills(PPO):
         match = jax.vmap(self._match, (0, 0, 0, None))(decision.wanted, seen["view"], seen["mobs"], graph.blocks)
         shown = {name: seen[name] for name in ("view", "mobs", "around", "facing", "layer", "body")}
         tools = seen["inventory"][..., graph.tool_item] > 0
-        return {**shown, "match": match.astype(jnp.uint8), "tools": tools.astype(jnp.uint8), "goal": decision.thing[:, None]}
+        return {
+            **shown,
+            "match": match.astype(jnp.uint8),
+            "tools": tools.astype(jnp.uint8),
+            "goal": decision.thing[:, None],
+            "use": decision.by_use[:, None].astype(jnp.uint8),
+        }
 
     def _mask(self, graph: SkillGraph, legal: jax.Array, only: jax.Array) -> jax.Array:
         """bool[N, A]: the prescribed action, else what a skill may do: move, hit and use."""

@@ -15,7 +15,7 @@ from envs.skillgraph.world.state import World
 from envs.skillgraph.worldgen import HALO, PADDED, VIEW
 
 FAR = 4096
-SWEEPS, ROUNDS = 16, 12  # relaxations between looks at whether anything still changes; looks at most
+SWEEPS, ROUNDS = 12, 16  # relaxations between looks at whether anything still changes; looks at most
 DIG, CLIMB, SINK = 2, 1, 2  # steps: to dig and enter; more for turning up or down; more for digging the soil first
 SPARED = ("crafting_table", "furnace", "lava", "void")  # ways lead around them
 
@@ -56,9 +56,13 @@ def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: j
         inner = jnp.minimum(e[1:-1, 1:-1, 1:-1], jnp.minimum(best, vertical) + cost)
         return e.at[1:-1, 1:-1, 1:-1].set(inner)
 
+    # After n sweeps every way of up to n cells is known, and no longer one costs less than n: enough, once the agent's own price is below.
+    own = jnp.clip(state.position + jnp.asarray(OFFSETS), -1, jnp.asarray([LAYERS, PADDED - 1, PADDED - 1])) + jnp.asarray([1, 0, 0])
+
     def more(carry):
-        count, _, changed = carry
-        return needed & changed & (count < ROUNDS)
+        count, e, changed = carry
+        price = e[own[:, 0], own[:, 1], own[:, 2]].min()
+        return needed & changed & (count < ROUNDS) & (price > SWEEPS * count)
 
     def rounds(carry):
         count, e, _ = carry

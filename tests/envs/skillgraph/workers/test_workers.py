@@ -78,6 +78,7 @@ def test_all_act_in_one_step_and_nothing_is_taken_twice(env):
     assert int(after.elapsed) == 1 and int(after.clock) == int(state.clock) + 5
 
 
+@pytest.mark.slow
 def test_bounds_hold_and_planning_together_is_faster():
     env = Workers(num_workers=4, mobs="none", conditioning="hidden", task=("furnace_x2", "fence_x6", "wooden_pickaxe"))
     number, length, axes = 9, 120, params_axes()
