@@ -33,8 +33,8 @@ class Decision:
     """What the planner wants of one slot, or of `[...]`.
 
     Attributes:
-        skill: int32[] FIND or MANIPULATE; thing: int32[] the wanted thing that names the goal; by_use: bool[] whether something is to be used
-            on it, not to be struck; wanted: bool[things] all that would do;
+        skill: int32[] FIND or MANIPULATE; thing: int32[] the wanted thing that names the goal; by_use: bool[] whether something is to be
+            used on it; wanted: bool[things] all that would do;
         items: bool[I] what is to be fetched; only: int32[] the action that the plan prescribes, -1 where a skill decides.
     """
 
