@@ -217,7 +217,7 @@ class Options(Overworld):
         return world, self._skilled(world, timestep, params, (completed & legal).astype(jnp.float32))
 
     def _skilled(self, world: World, timestep: TimeStep, params: Params, completed: jax.Array) -> TimeStep:
-        mask = self.action_mask(world, params)
+        mask = self.initiation(params.shared, world, mechanics.look(self.blocks, world))
         return timestep.replace(action_mask=mask, metrics={**timestep.metrics, "completed": completed})
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core.functional import Params
-from envs.skillgraph.world.hidden import HiddenTree
+from envs.skillgraph.world.hidden import HiddenOptions, HiddenTree
 
 
 def test_numbers_are_permuted_per_episode_and_consistent():
@@ -43,3 +43,15 @@ def test_held_out_recipes_are_never_legal_in_split_train():
         mask = jnp.zeros_like(world.legal).at[env.first_recipe + recipe].set(True)
         state = type(state)(type(world)(**{**vars(world), "legal": mask}), state.items, state.recipes)
         assert bool(env.action_mask(state, params).any()) == legal
+
+
+def test_options_are_hidden_too():
+    env = HiddenOptions(mobs="none")
+    params = env.default_params()
+    state, ts = jax.jit(lambda k: env.reset(k, params))(jax.random.key(0))
+    assert np.array_equal(ts.observation["inventory"], np.asarray(state.world.inventory)[np.asarray(state.items)])
+    assert np.array_equal(ts.action_mask, env.action_mask(state, params))
+    after, ts = jax.jit(lambda k, s, a: env.step(k, s, a, params))(jax.random.key(1), state, jnp.argmax(ts.action_mask))
+    assert int(ts.metrics["illegal_actions"]) == 0 and int(after.world.elapsed) == int(ts.duration)
+    _, ts = jax.jit(lambda k, s, a: env.step(k, s, a, params))(jax.random.key(1), state, jnp.int32(env.first_recipe))
+    assert int(ts.metrics["illegal_actions"]) == 1 and int(ts.duration) == 1
