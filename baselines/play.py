@@ -170,7 +170,7 @@ def _draw_graph(env: Any, config: PlayConfig, out: Path) -> None:
 
     needs = graph.dependencies(env)
     # Where tasks are not named by what they ask for, the environment says what that is.
-    items = getattr(env, "goal_items", dict)()
+    items: dict[str, str] = getattr(env, "goal_items", dict)()
     goals = [items.get(name, name) for name in env.suite.names] if config.task is not None else []
     drawing = graph.svg(graph.narrow(needs, goals) or needs, goals)
     if out.suffix == ".html":
