@@ -1,4 +1,6 @@
-"""MJX against the C library: one step from the same state, and the expert until both tasks are done (MJX is slow on a CPU)."""
+"""MJX against the C library: the expert's episodes until both tasks are done, step by step (MJX is slow on a CPU)."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +9,32 @@ import pytest
 
 from envs.core.functional import Params, params_axes
 from envs.manipulation.env import Manipulation
+from envs.manipulation.mjx_physics import _alike
+from envs.manipulation.suites import models
 
-pytest.importorskip("mujoco.mjx")
+mjx = pytest.importorskip("mujoco.mjx")
 EACH = 4
+# Fields that MJX carries but does not read in scenes like these.
+UNREAD = {"ngravcomp", "body_sameframe", "body_simple", "dof_simplenum", "geom_sameframe", "geom_rbound_hfield"}
+
+
+def test_what_is_part_of_the_program_is_the_same_for_all_tasks():
+    """MJX keeps some fields as NumPy or numbers: they cannot be gathered by task."""
+    every = [mjx.put_model(model, impl="jax") for model in _alike(models())]
+    for part in (every, [model._impl for model in every]):
+        for field in dataclasses.fields(part[0]):
+            first, *others = (getattr(model, field.name) for model in part)
+            if isinstance(first, (np.ndarray, int, float)) and any(not np.array_equal(first, other) for other in others):
+                assert field.name in UNREAD
 
 
 @pytest.mark.slow
 def test_episodes_agree():
-    """Two tasks, four episodes each: the same success at the end, from the same starts."""
-    ends, after = {}, {}
+    """Two tasks, four episodes each, from the same starts.
+
+    Without contacts both are the same but for rounding. In contacts they differ a little: MJX chooses other points where two boxes touch.
+    """
+    ends, path = {}, {}
     for physics in ("mujoco", "mjx"):
         env = Manipulation(task=("button_press_topdown", "drawer_open"), conditioning="goal", physics=physics, split="test")
         axes, number = params_axes(), 2 * EACH
@@ -31,10 +50,11 @@ def test_episodes_agree():
 
         state, _ = jax.jit(jax.vmap(env.reset, in_axes=(0, axes)))(jax.random.split(jax.random.key(0), number), params)
         memory = jax.vmap(expert.init, in_axes=(axes,), axis_size=number)(params)
+        states = []
         for t in range(48):
             state, memory, success = step(state, memory, jax.random.key(t))
-            if t == 0:
-                after[physics] = np.asarray(state.physics.qpos)
-        ends[physics] = np.asarray(success)
-    np.testing.assert_allclose(after["mjx"], after["mujoco"], atol=2e-3)
+            states.append(np.asarray(state.physics.qpos))
+        ends[physics], path[physics] = np.asarray(success), np.stack(states)
+    np.testing.assert_allclose(path["mjx"][:8], path["mujoco"][:8], atol=1e-5)  # nothing touches yet
+    np.testing.assert_allclose(path["mjx"], path["mujoco"], atol=2e-3)
     assert np.array_equal(ends["mjx"], ends["mujoco"]) and ends["mjx"].mean() >= 0.75
