@@ -1,12 +1,12 @@
 """How much does it save to choose the next of three parallel goals by predicted remaining steps (DEPS, Wang et al. 2023)?
 
-    python examples/deps_selector.py [worlds to learn from] [worlds to test in]
+    python examples/deps_selector.py --learn 512 --test 256
 
-Learns a head that predicts the steps of a goal from runs in random order, then plays held-out worlds in a fixed order, by plain distance
+Shows: learns a head that predicts the steps of a goal from runs in random order, then plays held-out worlds in a fixed order, by plain distance
 and by prediction.
 """
 
-import sys
+import argparse
 
 import jax
 import numpy as np
@@ -32,4 +32,7 @@ def main(learn: int = 512, test: int = 256) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    main(*(int(x) for x in sys.argv[1:3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learn", type=int, default=512, help="worlds to learn from")
+    parser.add_argument("--test", type=int, default=256, help="held-out worlds to play")
+    main(**vars(parser.parse_args()))

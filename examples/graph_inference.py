@@ -1,12 +1,12 @@
 """How many episodes of a random walk does it take to find a skill graph out?
 
-    python examples/graph_inference.py [episodes]
+    python examples/graph_inference.py --episodes 300
 
-Walks over the options of SkillGraph/Obtain8, learns the precondition of each from what could start when, and prints precision, recall and
+Shows: walks over the options of SkillGraph/Obtain8, learns the precondition of each from what could start when, and prints precision, recall and
 F1 of the learned edges (option, what it asks for) against the true ones, for growing parts of the walk.
 """
 
-import sys
+import argparse
 import time
 
 from envs.skillgraph.inference.learn import learn, scores, truth
@@ -32,4 +32,6 @@ def main(episodes: int = 300) -> dict[int, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main(*(int(x) for x in sys.argv[1:2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=300, help="random walks")
+    main(**vars(parser.parse_args()))

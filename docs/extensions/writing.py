@@ -38,8 +38,18 @@ def documented(thing: Any, legal: Iterable[str] | None = None) -> dict[str, str]
     """What a docstring says of its attributes or arguments, by name.
 
     The house style puts related names on one line: `clip: range. value_clip: another`, or `a, b: this of a; that of b`, or `a, b: of both`.
-    `legal` (names that exist) tells such a name from a word with a colon after it.
+    `legal` (names that exist) tells such a name from a word with a colon after it. Of a class, what its bases say counts where it says nothing.
     """
+    if isinstance(thing, type):
+        said: dict[str, str] = {}
+        for base in reversed(thing.__mro__):
+            if base is not object and base.__doc__:
+                said |= _documented(base, legal)
+        return said
+    return _documented(thing, legal)
+
+
+def _documented(thing: Any, legal: Iterable[str] | None) -> dict[str, str]:
     known = None if legal is None else set(legal)
     lines = (inspect.getdoc(thing) or "").splitlines()
     starts = [i for i, line in enumerate(lines) if line.split(":")[0] in _SECTIONS and ":" in line]

@@ -181,11 +181,11 @@ class Options(Overworld):
         def body(carry):
             t, world, _, total, discount, _ = carry
             sight = mechanics.look(b, world)
-            walk, act = jax.random.split(jax.random.fold_in(key, t))
+            near_key, far_key, act = jax.random.split(jax.random.fold_in(key, t), 3)
             reflex, needed = survive(b, m, rules, world, sight)
             handled, acts = navigation.handle(b, world, sight, hit, use)
-            near = navigation.approach(b, rules, walk, world, sight, hit, use)
-            far = navigation.descend(b, walk, world, field)
+            near = navigation.approach(b, rules, near_key, world, sight, hit, use)
+            far = navigation.descend(b, far_key, world, field)
             done = navigation.put(world, sight, primitive, spared)
             moves = jnp.select([finds, (kind == HIT) | (kind == APPLY), kind == WAIT], [far, jnp.where(acts, handled, near), NOOP], done)
             mobile = finds | (kind == HIT) | (kind == APPLY) | (kind == WAIT)
