@@ -2,8 +2,8 @@
 
     python examples/deps_selector.py --learn 512 --test 256
 
-Shows: learns a head that predicts the steps of a goal from runs in random order, then plays held-out worlds in a fixed order, by plain distance
-and by prediction.
+Shows: learns a head that predicts the steps of a goal from runs in random order, then plays held-out worlds in a fixed
+order, by plain distance and by prediction.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python examples/graph_inference.py --episodes 300
 
-Shows: walks over the options of SkillGraph/Obtain8, learns the precondition of each from what could start when, and prints precision, recall and
-F1 of the learned edges (option, what it asks for) against the true ones, for growing parts of the walk.
+Shows: walks over the options of SkillGraph/Obtain8, learns the precondition of each from what could start when, and prints precision,
+recall and F1 of the learned edges (option, what it asks for) against the true ones, for growing parts of the walk.
 """
 
 import argparse
