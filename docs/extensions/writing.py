@@ -38,7 +38,8 @@ def documented(thing: Any, legal: Iterable[str] | None = None) -> dict[str, str]
     """What a docstring says of its attributes or arguments, by name.
 
     The house style puts related names on one line: `clip: range. value_clip: another`, or `a, b: this of a; that of b`, or `a, b: of both`.
-    `legal` (names that exist) tells such a name from a word with a colon after it. Of a class, what its bases say counts where it says nothing.
+    `legal` (names that exist) tells such a name from a word with a colon after it. Of a class,
+    what its bases say counts where it says nothing.
     """
     if isinstance(thing, type):
         said: dict[str, str] = {}
