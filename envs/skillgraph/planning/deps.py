@@ -8,14 +8,18 @@ selector takes, of the goals that do not wait for each other, the one with the f
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from envs.skillgraph.planning.depth_first import Search, make_plan, one_each, prices
 from envs.skillgraph.planning.executor import Executor, SymbolicExecutor
 from envs.skillgraph.planning.goals import Goal, Horizon, goals_of, select
 from envs.skillgraph.planning.problem import Failure, Problem, State
+from envs.skillgraph.planning.reach import NoPlanError
 from envs.skillgraph.planning.skills import MANIPULATE, Skill
 from envs.skillgraph.techtree import SMELT_HEAT
+
+PATIENCE = 4  # times that nothing came of a source before the planner looks for another one
 
 
 def describe(state: State) -> str:
@@ -150,6 +154,17 @@ def holds(problem: Problem, state: State, queue: list[Goal]) -> bool:
     return problem.solved(executor.state)
 
 
+def _elsewhere(problem: Problem, state: State, source: str) -> Problem | None:
+    """The problem in a world without a source that the controller cannot reach; None where nothing else leads to the goal."""
+    everything = problem.present if problem.present is not None else {entry.of for entry in problem.entries} - {""}
+    without = replace(problem, present=frozenset(everything) - {source})
+    try:
+        make_plan(without, state)
+    except NoPlanError:
+        return None
+    return without
+
+
 def run_deps(
     problem: Problem,
     executor: Executor,
@@ -164,9 +179,10 @@ def run_deps(
 
     Args:
         explanations: False is the ablation: the planner learns nothing of state or reason, it draws a new plan for the whole goal.
+            With them it also hears what the controller fails at again and again, and plans without that source.
         horizon: predicted steps left for a goal (the selector); None keeps the order of the plan.
     """
-    record = Record()
+    record, world, fruitless = Record(), problem, Counter[str]()
 
     def planned(queue: list[Goal]) -> list[Goal]:
         record.plans += 1
@@ -190,11 +206,18 @@ def run_deps(
         record.failures.append(failure)
         record.transcript.append(explain(failure, executor.state) if explanations else str(failure.skill or problem.target))
         if failure.kind == "no_effect":
-            continue  # the plan stands, the controller tries again
+            # The plan stands, the controller tries again, but not for ever.
+            source = problem.table.entries[goal.skill].of
+            fruitless[source] += bool(source)
+            if explanations and fruitless[source] >= PATIENCE:
+                del fruitless[source]
+                world = _elsewhere(world, executor.state, source) or problem
+                queue = planned(planner.plan(world, executor.state))
+            continue
         if record.plans >= max_plans:
             break
         if explanations:
-            queue = planned(planner.correct(problem, executor.state, failure, queue))
+            queue = planned(planner.correct(world, executor.state, failure, queue))
         else:
             queue = planned(planner.plan(problem, problem.initial()))
     record.success = problem.solved(executor.state)

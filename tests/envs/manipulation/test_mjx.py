@@ -28,8 +28,16 @@ def test_what_is_part_of_the_program_is_the_same_for_all_tasks():
                 assert field.name in UNREAD
 
 
+@pytest.fixture
+def optimised():
+    """MJX runs for longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.mark.slow
-def test_episodes_agree():
+def test_episodes_agree(optimised):
     """Two tasks, four episodes each, from the same starts.
 
     Without contacts both are the same but for rounding. In contacts they differ a little: MJX chooses other points where two boxes touch.

@@ -39,7 +39,7 @@ def test_never_possible_means_unknown():
 def explored():
     env = Options(suite_name="Obtain8", mobs="none", conditioning="hidden", limit=30)
     jax.config.update("jax_disable_most_optimizations", False)  # this one runs for longer than it compiles
-    log = walks(env, 24, length=40, batch=24)
+    log = walks(env, 36, length=40, batch=36)
     jax.config.update("jax_disable_most_optimizations", True)
     return env, log
 
