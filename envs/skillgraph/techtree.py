@@ -135,7 +135,7 @@ class TechTree:
                 groups = [source.tools] if source.tools else []
                 rules.append((source.item, (*groups, (source.consumes,)) if source.consumes else tuple(groups)))
         for recipe in self.recipes:
-            asked = [(item,) for item, _ in recipe.ingredients]
+            asked: list[tuple[str, ...]] = [(item,) for item, _ in recipe.ingredients]
             if recipe.station:
                 asked.append((recipe.station,))
             if recipe.station == "furnace":
@@ -149,11 +149,19 @@ class TechTree:
         They are the dominators of the target in the AND/OR graph. Coal is none of iron_ingot's: charcoal or planks burn as well.
         Items of the initial inventory count as obtained and are no prerequisites.
         """
-        have = tuple(sorted(start))
-        if target not in self.obtainable(have):
+        have = tuple(sorted(set(start)))
+        if have not in self._known:
+            self._known[have] = self.obtainable(have), _dominators(self, have)
+        reached, needed = self._known[have]
+        if target not in reached:
             raise ValueError(f"target={target!r} cannot be obtained from {list(have) or 'an empty inventory'}")
-        found = _dominators(self, have)[target]
-        return frozenset(item for i, item in enumerate(self.items) if found >> i & 1 and item != target)
+        bits = needed[target]
+        return frozenset(item for i, item in enumerate(self.items) if bits >> i & 1 and item != target)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], tuple[frozenset[str], Mapping[str, int]]]:
+        """Initial inventory -> (what can be obtained, what each item needs), as far as somebody has asked."""
+        return {}
 
     @cached_property
     def depth(self) -> Mapping[str, int]:
@@ -186,7 +194,6 @@ class TechTree:
         return graph
 
 
-@lru_cache(maxsize=256)
 def _dominators(tree: TechTree, start: tuple[str, ...]) -> Mapping[str, int]:
     """item -> the items without which it cannot be had, as bits.
 
@@ -268,20 +275,22 @@ def _overworld_sources(fidelity: str) -> list[Source]:
         else:
             named = [part for part in row["tool"].split(";") if part]
             tools = tuple(tool for part in named for tool in ([f"{tier}{part[1:]}" for tier in TIERS] if part.startswith("*") else [part]))
-        source = Source(row["of"], row["item"], tools, row["kind"], row["takes"], int(row["low"]), int(row["high"]), int(row["permille"]),
+        # What is put down where nothing is merged is of one kind (see `real`), and so is what comes back.
+        item = real[row["of"]] if row["kind"] == "take" and fidelity == "full" else row["item"]
+        source = Source(row["of"], item, tools, row["kind"], row["takes"], int(row["low"]), int(row["high"]), int(row["permille"]),
                         int(row["roll"]), row["leaves"])  # fmt: skip
         found += _spread(source) if fidelity == "full" else [source]
     return found
 
 
 def _spread(source: Source) -> list[Source]:
-    """A source of a merged item as sources of its members: each kind of wood or colour is as likely as the others."""
-    names = minecraft.members().get(source.item, (source.item,))
+    """A source of a merged item as sources of its members, as often as nature holds each."""
     takes = minecraft.members().get(source.consumes, (source.consumes,)) if source.consumes else ("",)
     if len(takes) > 1:  # concrete of one colour comes of powder of that colour
-        pairs = list(zip(names, takes, strict=True))
-        return [replace(source, item=item, consumes=taken) for item, taken in pairs]
-    return [replace(source, item=item, chance=max(1, source.chance // len(names))) for item in names]
+        names = minecraft.members()[source.item]
+        return [replace(source, item=item, consumes=taken) for item, taken in zip(names, takes, strict=True)]
+    shares = minecraft.natural(source.item)
+    return [replace(source, item=item, chance=max(1, source.chance * share // 1000)) for item, share in shares]
 
 
 @lru_cache(maxsize=2)
