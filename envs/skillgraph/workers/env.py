@@ -1,94 +1,57 @@
-"""`SkillGraph/Workers-v0`: a team obtains an item of the tech tree as soon as it can.
+"""`SkillGraph/Workers-v0`: a team obtains an item of the tech tree, or several of it, as soon as it can.
 
-The world, its rules and actions are those of the large world. The workers share its map, its furnace and one store: what one of them mines,
-all can craft with. Each has its own place, body and view. They do not stand in each other's way. In every env step all of them act, one
-after the other in an order that moves on by one each step, so that nothing is taken twice; what has become impossible by the time it is a
-worker's turn does nothing and is counted.
+The world, its rules and its actions are those of the large world. The workers share its map, its furnace and one store: what one of them
+mines, all can craft with, and a tool wears by whoever uses it. Each has its own place, body and view, and stands in the way of the others.
+In every env step all of them act, one after the other in an order that moves on by one each step, so that nothing is taken twice. What the
+mask allowed and another worker has made impossible meanwhile does nothing; `preempted` counts it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core.autoreset import PoolConfig
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
-from envs.core.specs import Vector, check_choice
+from envs.core.specs import check_choice
 from envs.core.suites import TaskSuite
 from envs.skillgraph.techtree import TechTree
+from envs.skillgraph.workers import observation
+from envs.skillgraph.workers.goals import Ground
+from envs.skillgraph.workers.observation import MOST
+from envs.skillgraph.workers.team import Team, look, put
 from envs.skillgraph.world import body as vitals
-from envs.skillgraph.world import mechanics, mobs, observation
-from envs.skillgraph.world.env import Overworld, TaskRow
-from envs.skillgraph.world.rules import DIRECTIONS, NOOP, Rules
-from envs.skillgraph.world.state import DAY, TICKS_PER_STEP, Body, Herd, Oven, World
-from envs.skillgraph.worldgen import HALO, SIZE, VIEW
+from envs.skillgraph.world import mechanics, mobs
+from envs.skillgraph.world.blocks import VOID
+from envs.skillgraph.world.env import TaskRow
+from envs.skillgraph.world.mechanics import flag
+from envs.skillgraph.world.rules import DIRECTIONS, NOOP, SLEEP, Rules
+from envs.skillgraph.world.state import DAY, TICKS_PER_STEP, World
+from envs.skillgraph.worldgen import HALO, SIZE
 
 if TYPE_CHECKING:
     from envs.skillgraph.workers.bound import Makespan
 
-FEWEST, MOST = 2, 16
-HORIZON = 1200
-STEP_COST = 0.01
-# Goals of growing depth, with counts for which it pays to work side by side. Those of split "test" are goals nowhere else.
-TRAIN = (
-    ("wooden_pickaxe", 1), ("chest", 2), ("fence", 6), ("stone_pickaxe", 1), ("furnace", 2), ("torch", 8), ("bed", 1), ("iron_ingot", 2),
-    ("bucket", 1), ("shears", 1), ("iron_pickaxe", 1), ("bread", 2), ("glass", 4), ("brick", 4), ("bookshelf", 1), ("cake", 1),
-)  # fmt: skip
-TEST = (
-    ("wooden_axe", 2), ("stone_sword", 2), ("painting", 1), ("rail", 16), ("minecart", 1), ("flower_pot", 1), ("leather_boots", 1),
-    ("piston", 1),
-)  # fmt: skip
+FEWEST = 2
+STEP_COST = 0.01  # so that a goal is worth more the sooner it is reached
+NOBODY = -1
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Team:
-    """State. A workers, I items, D tools, N actions.
+class Score(NamedTuple):
+    """What the workers' turns brought. stages: float32[A] prerequisites that each held first; winner: int32[] who completed the goal;
+    illegal, preempted, busy: int32[] actions against the mask, actions that came too late, and actions that did something."""
 
-    Attributes:
-        map: uint8[LAYERS, PADDED, PADDED]; inventory: uint8[I] and obtained: bool[I] of the team; wear: uint16[D] of its tools; oven,
-        herd, clock,
-            elapsed: as in `World`.
-        position: int32[A, 3]; facing: int32[A]; body: Body of arrays `[A]`; alive: bool[A]; legal: bool[A, N]; busy: int32[] steps of
-        workers
-            so far that were not idle.
-    """
-
-    map: jax.Array
-    inventory: jax.Array
-    obtained: jax.Array
-    wear: jax.Array
-    oven: Oven
-    herd: Herd
-    clock: jax.Array
-    elapsed: jax.Array
-    position: jax.Array
-    facing: jax.Array
-    body: Body
-    alive: jax.Array
-    legal: jax.Array
+    stages: jax.Array
+    winner: jax.Array
+    illegal: jax.Array
+    preempted: jax.Array
     busy: jax.Array
-
-    def seen_by(self, worker: Any) -> World:
-        """The world as one worker has it (int32[] or a number)."""
-        return World(
-            map=self.map, position=self.position[worker], facing=self.facing[worker], inventory=self.inventory, obtained=self.obtained,
-            wear=self.wear, oven=self.oven, body=jax.tree.map(lambda x: x[worker], self.body), herd=self.herd, clock=self.clock,
-            legal=self.legal[worker], elapsed=self.elapsed,
-        )  # fmt: skip
-
-    def after(self, worker: Any, world: World) -> Team:
-        """The team once a worker has changed the world."""
-        return replace(
-            self, map=world.map, inventory=world.inventory, obtained=world.obtained, wear=world.wear, oven=world.oven, herd=world.herd,
-            clock=world.clock, position=self.position.at[worker].set(world.position), facing=self.facing.at[worker].set(world.facing),
-            body=jax.tree.map(lambda every, one: every.at[worker].set(one), self.body, world.body),
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,12 +60,12 @@ class Workers(FunctionalEnv[Team, Rules, TaskRow]):
 
     Args:
         num_workers: 2 to 16.
-        task: name of a goal or several; None: all of the split.
-        reward: "team": +1 the first time each true prerequisite is held and for the goal, less a step cost, to all; "individual": what a
-            worker's own actions brought; "mixed": the mean of the two.
-        conditioning: how the goal is shown: "one_hot" (over the suite), "id", "goal" or "hidden".
+        task: name of a goal or several; None: all of them.
+        reward: "team": +1 the first time each true prerequisite is held, +1 for the goal, less `STEP_COST` per step, to all; "individual":
+            the same, but stages and goal pay only the worker whose action (or stay at the furnace) brought them; "mixed": the mean of both.
+        conditioning: how the goal is shown: "one_hot" (over the suite), "id", "goal" (the wanted item and prerequisites) or "hidden".
         horizon: step limit instead of the tasks' own.
-        mobs: "animals" or "none". Monsters follow one agent and are left out.
+        mobs: "animals" or "none", without the goals that take animals. Monsters follow a single agent and are left out.
     """
 
     num_workers: int = 4
@@ -129,227 +92,209 @@ class Workers(FunctionalEnv[Team, Rules, TaskRow]):
         return self.num_workers
 
     @cached_property
-    def suite(self) -> TaskSuite:
-        return all_goals(self.mobs).configured(self.task, self.split, self.horizon)
-
-    @cached_property
-    def world(self) -> Overworld:
+    def ground(self) -> Ground:
         """The world of one agent, whose rules these are."""
-        world = Overworld(suite_name="Obtain", conditioning=self.conditioning, mobs=self.mobs, split=self.split)
-        world.__dict__["suite"] = self.suite
-        return world
+        return Ground(task=self.task, conditioning=self.conditioning, horizon=self.horizon, mobs=self.mobs, split=self.split)
+
+    @property
+    def suite(self) -> TaskSuite:
+        return self.ground.suite
 
     @property
     def tree(self) -> TechTree:
-        return self.world.tree
+        return self.ground.tree
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        return self.world.action_names
+        return self.ground.action_names
+
+    @property
+    def pool(self) -> PoolConfig:
+        """As in the large world: making a world is what a restart costs."""
+        return self.ground.pool
 
     @cached_property
     def observation_space(self) -> gym.Space:
-        own = {
-            "workers": gym.spaces.Box(0, MOST, (VIEW, VIEW), np.uint8),
-            "worker": gym.spaces.Box(0, 1, (self.num_workers,), np.uint8),
-        }
-        return gym.spaces.Dict({**observation.leaves(self.world), **own})
+        return observation.space(self)
 
     @cached_property
     def observation_kinds(self) -> Any:
-        return {**observation.kinds(self.world), "workers": Vector(), "worker": Vector()}
+        return observation.kinds(self)
 
-    @cached_property
+    @property
     def action_space(self) -> gym.Space:
-        return self.world.action_space
+        return self.ground.action_space
 
     @cached_property
     def global_observation_space(self) -> gym.Space:
-        items, box = len(self.tree.items), gym.spaces.Box
-        return gym.spaces.Dict({
-            "inventory": box(0, 255, (items,), np.uint8),
-            "obtained": box(0, 1, (items,), np.uint8),
-            "workers": box(0, 255, (self.num_workers, 5), np.uint8),
-            "goal": box(0, 255, (items,), np.uint8),
-        })  # fmt: skip
+        return observation.global_space(self)
+
+    def global_observation(self, state: Team, params: Params) -> Any:
+        return observation.global_observation(self, state, params)
 
     def shared_params(self) -> Rules:
-        return self.world.shared_params()
+        return self.ground.shared_params()
 
     @cached_property
     def references(self):
-        from envs.skillgraph.workers.expert import TeamPlanner
+        from envs.skillgraph.workers.expert import Alone, ListScheduler
 
-        return {"random": RandomReference(self), "heuristic": TeamPlanner(self, together=False), "expert": TeamPlanner(self, together=True)}
+        return {"random": RandomReference(self), "heuristic": Alone(self), "expert": ListScheduler(self)}
 
-    def makespan(self, task: str) -> Makespan:
-        """Lower bounds on the env steps that any team needs for a goal."""
+    def makespan(self, task: str, state: Team | None = None) -> Makespan:
+        """Lower bounds on the env steps that any team needs for a goal: in every world, or from one start (`state`, of one slot)."""
         from envs.skillgraph.workers.bound import makespan
 
-        return makespan(self, task)
+        return makespan(self, task, state)
 
     def action_mask(self, state: Team, params: Params) -> jax.Array:
         return state.legal
 
     @cached_property
     def _spawns(self) -> np.ndarray:
-        return mobs.spawn_tables(self.world.mob_kinds, False, self.mobs != "none")
+        return mobs.spawn_tables(self.ground.mob_kinds, False, self.mobs != "none")
 
     # Dynamics.
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Team, TimeStep]:
-        world, _ = self.world.reset(key, params)
+        # Compiled, the time step of the one agent costs nothing: nobody reads it.
+        world, _ = self.ground.reset(key, params)
         number = self.num_workers
-        # Around the place where one agent would start, each on open ground where there is some.
-        spread = jnp.arange(number)
-        shift = jnp.stack([jnp.zeros(number, jnp.int32), spread // 4 - 1, spread % 4 - 1], -1)
-        place = jnp.clip(world.position + shift, jnp.asarray([0, HALO, HALO]), jnp.asarray([0, HALO + SIZE - 1, HALO + SIZE - 1]))
-        ground = world.map[place[:, 0], place[:, 1], place[:, 2]]
-        stands = mechanics.walkable(self.world.blocks, ground, place[:, 0]) & ~mechanics.flag(self.world.blocks.liquid, ground)
         team = Team(
             map=world.map, inventory=world.inventory, obtained=world.obtained, wear=world.wear, oven=world.oven, herd=world.herd,
-            clock=world.clock, elapsed=world.elapsed, position=jnp.where(stands[:, None], place, world.position),
+            clock=world.clock, elapsed=world.elapsed, position=self._starts(world),
             facing=jnp.full(number, DIRECTIONS.index("south"), jnp.int32),
             body=jax.tree.map(lambda x: jnp.broadcast_to(x, (number,)), world.body),
             alive=jnp.ones(number, bool), legal=jnp.zeros((number, len(self.action_names)), bool), busy=jnp.int32(0),
         )  # fmt: skip
-        team = self._renewed(team, params)
-        zero = jnp.zeros(number)
-        return team, self._timestep(team, params, zero, zero, jnp.int32(0), jnp.bool_(False), team.alive)
+        team = self._masked(team, params)
+        nothing = Score(jnp.zeros(number), jnp.int32(NOBODY), jnp.int32(0), jnp.int32(0), jnp.int32(0))
+        none = {"prerequisites": jnp.float32(0), "goal": jnp.float32(0), "step": jnp.float32(0)}
+        return team, self._timestep(team, params, jnp.zeros(number), none, nothing, jnp.bool_(False), team.alive)
+
+    def _starts(self, world: World) -> jax.Array:
+        """int32[A, 3] the dry cells of the surface nearest to where one agent would start, one for each."""
+        b = self.ground.blocks
+        surface = put(world.map, world.herd.position.astype(jnp.int32), world.herd.kind > 0, VOID)[0]
+        rows, columns = np.mgrid[HALO : HALO + SIZE, HALO : HALO + SIZE]
+        cells = np.stack([np.zeros_like(rows), rows, columns], -1).reshape(-1, 3)
+        blocks = surface[HALO : HALO + SIZE, HALO : HALO + SIZE].reshape(-1)
+        free = mechanics.walkable(b, blocks, jnp.int32(0)) & ~flag(b.liquid, blocks)
+        apart = jnp.abs(jnp.asarray(cells) - world.position).sum(-1)
+        nearest = jax.lax.top_k(-(apart + jnp.where(free, 0, 4 * SIZE)), self.num_workers)[1]
+        return jnp.asarray(cells, jnp.int32)[nearest]
 
     def step(self, key: jax.Array, state: Team, action: Any, params: Params) -> tuple[Team, TimeStep]:
-        b, rules, row, number = self.world.blocks, params.shared, params.task, self.num_workers
+        b, rules, row, number = self.ground.blocks, params.shared, params.task, self.num_workers
         wild, draws = jax.random.split(key)
-        bits = jax.random.bits(draws, (number, 5), jnp.uint32)
         order = (jnp.arange(number) + state.elapsed) % number
-
-        def turn(carry, worker):
-            team, earned, illegal, busy = carry
-            world = team.seen_by(worker)
-            # Others have acted since the mask was made.
-            legal = mechanics.legal_actions(b, rules, world, mechanics.look(b, world))
-            chosen = jnp.where(state.alive[worker], action[worker], NOOP)
-            before = world.obtained
-            world, outcome = mechanics.act(b, rules, replace(world, legal=legal), chosen, bits[worker])
-            world = replace(world, obtained=before | (world.inventory > 0))
-            gained = (world.obtained & ~before & row.wanted).sum(dtype=jnp.float32)
-            # One env step passes for all together.
-            sleeps = world.clock == 0
-            world = replace(world, clock=jnp.where(sleeps, world.clock, team.clock), elapsed=team.elapsed)
-            team = team.after(worker, world)
-            wrong = illegal + (~outcome.legal & state.alive[worker])
-            works = busy + (outcome.legal & (chosen != NOOP) & state.alive[worker])
-            return (team, earned.at[worker].set(gained), wrong, works), None
-
-        start = (state, jnp.zeros(number), jnp.int32(0), state.busy)
-        (team, earned, illegal, busy), _ = jax.lax.scan(turn, start, order)
-        slept = (team.clock == 0) & (state.clock != 0)
-        clock = jnp.where(slept, 0, (state.clock + TICKS_PER_STEP) % DAY).astype(jnp.uint16)
-        team = replace(team, elapsed=state.elapsed + 1, busy=busy, clock=clock)
+        team, score = self._turns(state, action, order, jax.random.bits(draws, (number, 5), jnp.uint32), params)
+        # From here on time passes for all at once.
+        slept = (jnp.where(state.alive, action, NOOP) == SLEEP) & state.legal[:, SLEEP]
+        clock = jnp.where(slept.any(), 0, (state.clock + TICKS_PER_STEP) % DAY).astype(jnp.uint16)
+        team = replace(team, elapsed=state.elapsed + 1, clock=clock, busy=state.busy + score.busy)
         if self.mobs != "none":
             # Animals come and go around one worker after the other.
-            world = team.seen_by(order[0])
+            world = team.occupied().seen_by(order[0])
             view = mechanics.look(b, world).view
-            herd, _ = mobs.live(b, self.world.mob_kinds, self._spawns, world, view, jnp.int32(-1), jax.random.bits(wild, (mobs.WORDS,)))
+            bits = jax.random.bits(wild, (mobs.WORDS,), jnp.uint32)
+            herd, _ = mobs.live(b, self.ground.mob_kinds, self._spawns, world, view, jnp.int32(NOBODY), bits)
             team = replace(team, herd=herd)
-        bodies = jax.vmap(lambda w: vitals.fare(b, rules, team.seen_by(w), jnp.int32(0)))(jnp.arange(number))
+        each = jnp.arange(number)
+        bodies = jax.vmap(lambda w: vitals.fare(b, rules, team.seen_by(w), jnp.int32(0)))(each)
         team = replace(team, body=bodies, alive=state.alive & (bodies.health > 0))
-        near = jax.vmap(lambda w: (mechanics.look(b, team.seen_by(w)).view == b.index["furnace"]).any())(jnp.arange(number)) & team.alive
-        cooked = mechanics.cook(rules, team.seen_by(0), near.any())
-        team = replace(team, inventory=cooked.inventory, oven=cooked.oven, obtained=team.obtained | (cooked.inventory > 0))
-        team = self._renewed(team, params)
-        stages = (team.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.float32)
+        team, score = self._cook(team, score, order, params)
+        team = self._masked(team, params)
         done = team.inventory[row.target] >= row.quantity
-        whole = jnp.full(number, stages + done - STEP_COST)
-        # What came out of the furnace was nobody's own.
-        own = earned + done * (earned > 0) - STEP_COST
-        reward = {"team": whole, "individual": own, "mixed": (whole + own) / 2}[self.reward]
-        return team, self._timestep(team, params, reward, whole, illegal, done, state.alive)
+        goal = done.astype(jnp.float32)
+        stages = (team.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.float32)
+        whole = jnp.full(number, stages + goal)
+        own = score.stages + goal * (each == score.winner)
+        reward = {"team": whole, "individual": own, "mixed": (whole + own) / 2}[self.reward] - STEP_COST
+        terms = {"prerequisites": stages, "goal": goal, "step": jnp.float32(-STEP_COST)}
+        return team, self._timestep(team, params, reward, terms, score, done, state.alive)
 
-    def _renewed(self, team: Team, params: Params) -> Team:
-        """The team with its masks made anew. The dead may do nothing but nothing."""
-        b = self.world.blocks
+    def _turns(self, state: Team, action: Any, order: jax.Array, bits: jax.Array, params: Params) -> tuple[Team, Score]:
+        """The workers act one after the other. Time stands still."""
+        b, rules, row, number = self.ground.blocks, params.shared, params.task, self.num_workers
+        allowed = jnp.take_along_axis(state.legal, jnp.asarray(action)[:, None], -1)[:, 0]
+        chosen = jnp.where(state.alive & allowed, action, NOOP)
+
+        def turn(carry, worker):
+            team, floor, score = carry
+            world = team.stand(worker, floor[worker]).seen_by(worker)
+            # Others have acted since the mask was made.
+            legal = mechanics.legal_actions(b, rules, world, mechanics.look(b, world))
+            possible = legal[chosen[worker]]
+            world, _ = mechanics.act(b, rules, replace(world, legal=legal), chosen[worker], bits[worker])
+            world = replace(world, obtained=world.obtained | (world.inventory > 0))
+            before, team = team, team.after(worker, world)
+            floor = floor.at[worker].set(team.ground()[worker])
+            score = _credited(score, before, team, row, worker, jnp.bool_(True))
+            score = score._replace(
+                preempted=score.preempted + ~possible,
+                busy=score.busy + (possible & (chosen[worker] != NOOP)),
+            )
+            return (team.stand(worker, VOID), floor, score), None
+
+        start = Score(jnp.zeros(number), jnp.int32(NOBODY), (state.alive & ~allowed).sum(dtype=jnp.int32), jnp.int32(0), jnp.int32(0))
+        (team, floor, score), _ = jax.lax.scan(turn, (state.occupied(), state.ground(), start), order)
+        return replace(team, map=put(team.map, team.position, team.alive, floor)), score
+
+    def _cook(self, team: Team, score: Score, order: jax.Array, params: Params) -> tuple[Team, Score]:
+        """The furnace's part of a step: what is done goes to the store as soon as somebody is near, and counts as theirs."""
+        b = self.ground.blocks
+        near = jax.vmap(lambda w: (mechanics.look(b, team.seen_by(w)).view == b.index["furnace"]).any())(order) & team.alive[order]
+        cooked = mechanics.cook(params.shared, team.seen_by(0), near.any())
+        after = replace(team, inventory=cooked.inventory, oven=cooked.oven, obtained=team.obtained | (cooked.inventory > 0))
+        return after, _credited(score, team, after, params.task, order[jnp.argmax(near)], near.any())
+
+    def _masked(self, team: Team, params: Params) -> Team:
+        """The team with its masks made anew. The dead can only do nothing."""
+        b = self.ground.blocks
 
         def mask(worker):
-            world = team.seen_by(worker)
-            return mechanics.legal_actions(b, params.shared, world, mechanics.look(b, world))
+            return mechanics.legal_actions(b, params.shared, team.seen_by(worker), look(b, team, worker))
 
         legal = jax.vmap(mask)(jnp.arange(self.num_workers))
         idle = jnp.arange(legal.shape[1]) == NOOP
         return replace(team, legal=jnp.where(team.alive[:, None], legal, idle))
 
-    def _timestep(self, team: Team, params: Params, reward, whole, illegal, done, was_alive) -> TimeStep:
-        row, number = params.task, self.num_workers
-        nobody = ~team.alive.any()
-        late = ~done & ~nobody & (team.elapsed >= row.horizon)
+    def _timestep(self, team: Team, params: Params, reward, terms, score: Score, done, was_alive) -> TimeStep:
+        row = params.task
+        late = ~done & (team.elapsed >= row.horizon)
         steps = jnp.maximum(team.elapsed, 1).astype(jnp.float32)
         metrics = {
             "success": done.astype(jnp.float32),
-            "illegal_actions": illegal.astype(jnp.int32),
-            "stages": (team.obtained & row.wanted).sum(dtype=jnp.float32) + done.astype(jnp.float32),
-            "makespan": jnp.where(done, steps, row.horizon.astype(jnp.float32)),
-            "utilisation": team.busy / (steps * number),
-            "reward/team": whole.mean(),
+            "illegal_actions": score.illegal,
+            "preempted": score.preempted,
+            "stages": (team.obtained & row.wanted).sum(dtype=jnp.float32) + done,
+            "makespan": jnp.where(done, team.elapsed, row.horizon).astype(jnp.float32),
+            "utilisation": team.busy / (steps * self.num_workers),
+            "died": (~team.alive).sum(dtype=jnp.float32),
+            **{f"reward/{name}": term for name, term in terms.items()},
         }
         return TimeStep(
-            observation=self._observe(team, params),
+            observation=observation.observe(self, team, params),
             reward=jnp.where(was_alive, reward, 0.0).astype(jnp.float32),
-            terminated=jnp.broadcast_to(done, (number,)) | ~team.alive,
-            truncated=jnp.broadcast_to(late, (number,)) & team.alive,
+            terminated=done | ~team.alive,
+            truncated=late & team.alive,
             action_mask=team.legal,
             metrics=metrics,
             alive=team.alive,
         )
 
-    def _observe(self, team: Team, params: Params) -> Any:
-        def one(worker):
-            world = team.seen_by(worker)
-            seen = observation.observe(self.world, world, mechanics.look(self.world.blocks, world), params)
-            place = team.position - team.position[worker] + jnp.asarray([0, HALO, HALO])
-            there = team.alive & (place[:, 0] == 0) & (jnp.arange(self.num_workers) != worker)
-            rows = (place[:, 1, None] == jnp.arange(VIEW)) & there[:, None]
-            columns = place[:, 2, None] == jnp.arange(VIEW)
-            count = (rows[:, :, None] & columns[:, None, :]).sum(0, dtype=jnp.uint8)
-            return {**seen, "workers": count, "worker": (jnp.arange(self.num_workers) == worker).astype(jnp.uint8)}
-
-        return jax.vmap(one)(jnp.arange(self.num_workers))
-
-    def global_observation(self, state: Team, params: Params) -> Any:
-        row = params.task
-        goal = jnp.where(jnp.arange(len(self.tree.items)) == row.target, row.quantity, 0).astype(jnp.uint8)
-        place = state.position.astype(jnp.uint8)
-        each = jnp.concatenate([place, state.body.health[:, None], state.alive[:, None].astype(jnp.uint8)], -1)
-        return {"inventory": state.inventory, "obtained": state.obtained.astype(jnp.uint8), "workers": each, "goal": goal}
-
     def render(self, state: Team, params: Params) -> np.ndarray:
-        from envs.core import rendering
-        from envs.skillgraph.world.picture import draw
+        from envs.skillgraph.workers.picture import draw
 
-        row = params.task
-        wanted = np.asarray(row.wanted)
-        reached = int((np.asarray(state.obtained) & wanted).sum())
-        name = self.suite.names[int(row.index)]
-        stages = (reached, int(wanted.sum()) + 1)
-        shown = range(min(4, self.num_workers))
-        views = [draw(self.world, state.seen_by(w), f"{name}, worker {w}", stages) for w in shown]
-        top = rendering.join(views[:2])
-        if len(views) < 3:
-            return top
-        bottom = rendering.join(views[2:])
-        return rendering.join([top, rendering.pad(bottom, bottom.shape[0], top.shape[1])], axis=0)
+        return draw(self, state, params)
 
 
-def all_goals(mobs_on: str) -> TaskSuite:
-    """Every goal, those of split "test" last."""
-    from envs.skillgraph.tasks import make_row, stack_rows
-    from envs.skillgraph.techtree import tech_tree
-
-    tree = tech_tree()
-    rows, ids = {}, {"train": [], "test": []}
-    for split, goals in (("train", TRAIN), ("test", TEST)):
-        for item, count in goals:
-            if mobs_on == "none" and item in ("bed", "bookshelf", "cake", "painting", "leather_boots", "piston"):
-                continue
-            ids[split].append(len(rows))
-            rows[f"{item}_x{count}" if count > 1 else item] = make_row(tree, item, quantity=count, horizon=HORIZON, mobs_on=mobs_on)
-    return TaskSuite(tuple(rows), stack_rows(list(rows.values())), {split: np.array(n, np.int32) for split, n in ids.items()})
+def _credited(score: Score, before: Team, after: Team, row: TaskRow, worker: jax.Array, when: jax.Array) -> Score:
+    """The score once a worker has changed the store, `when` (bool[]) it was a worker's doing."""
+    gained = (after.obtained & ~before.obtained & row.wanted).sum(dtype=jnp.float32)
+    completes = when & (after.inventory[row.target] >= row.quantity) & (before.inventory[row.target] < row.quantity)
+    return score._replace(
+        stages=score.stages.at[worker].add(jnp.where(when, gained, 0.0)),
+        winner=jnp.where(completes, worker, score.winner),
+    )
