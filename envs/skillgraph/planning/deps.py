@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from envs.skillgraph.planning.depth_first import Search, make_plan, one_each, prices
+from envs.skillgraph.planning.depth_first import DeadEndError, Search, make_plan, one_each, prices
 from envs.skillgraph.planning.executor import Executor, SymbolicExecutor
 from envs.skillgraph.planning.goals import Goal, Horizon, goals_of, select
 from envs.skillgraph.planning.problem import Failure, Problem, State
@@ -160,7 +160,7 @@ def _elsewhere(problem: Problem, state: State, source: str) -> Problem | None:
     without = replace(problem, present=frozenset(everything) - {source})
     try:
         make_plan(without, state)
-    except NoPlanError:
+    except (NoPlanError, DeadEndError):
         return None
     return without
 
@@ -217,7 +217,11 @@ def run_deps(
         if record.plans >= max_plans:
             break
         if explanations:
-            queue = planned(planner.correct(world, executor.state, failure, queue))
+            try:
+                queue = planned(planner.correct(world, executor.state, failure, queue))
+            except DeadEndError:  # what is missing comes of the source that was given up
+                world = problem
+                queue = planned(planner.correct(world, executor.state, failure, queue))
         else:
             queue = planned(planner.plan(problem, problem.initial()))
     record.success = problem.solved(executor.state)

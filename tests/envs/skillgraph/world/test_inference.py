@@ -51,7 +51,7 @@ def test_a_short_walk_teaches_the_first_recipes(explored):
         assert rules[name].literals == true[name], name
     assert rules["craft_planks"].change == {"log": -1.0, "planks": 4.0}
     found = scores(rules, true)
-    assert found["precision"] >= 0.7 and 0 < found["recall"] <= 1
+    assert found["precision"] >= 0.6 and 0 < found["recall"] <= 1
     assert scores({name: rules[name] for name in ("craft_planks",)}, {"craft_planks": true["craft_planks"]})["f1"] == 1
 
 
