@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from baselines import build, datasets, shards
+from baselines import build, datasets, pairs, shards
 from baselines.config import CollectConfig, ConfigError, show, to_dict
 from baselines.metadata import FORMAT_VERSION, DatasetError, summary, table
 from baselines.recording import batch_width, check_recordable, episode_seed, record
@@ -104,6 +104,8 @@ def collect(config: CollectConfig) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"env={source.env_id}: {error}") from error
     dataset_id, folder, quality = _place(config, source)
+    if quality == "pairs":
+        pairs.check_comparable(source.env, source.env_id)
     plan = {k: v for k, v in to_dict(config).items() if k not in NOT_PLANNED}
     plan |= {
         "env": source.env_id,
@@ -114,7 +116,7 @@ def collect(config: CollectConfig) -> dict[str, Any]:
         "format": FORMAT_VERSION,
     }
     with shards.DatasetWriter(folder, plan, config.overwrite) as writer:
-        records, tried = _generate(config, source, writer)
+        records, tried = _generate(config, source, writer, quality == "pairs")
         scores = _scores(config, source, writer)
         metadata = {
             "dataset_id": dataset_id,
@@ -135,6 +137,8 @@ def collect(config: CollectConfig) -> dict[str, Any]:
             "tasks": {task: {"tried": tried[task], **_statistics(records, task)} for task in source.tasks},
             "reference_scores": scores,
         }
+        if quality == "pairs":
+            metadata["pairs"] = {"length": pairs.CLIP, "rows": [row for record in records for row in record["pairs"]]}
         return writer.publish(records, metadata)
 
 
@@ -218,8 +222,10 @@ class Part:
         return {"start": self.start, "stop": self.stop, "first": kept}
 
 
-def _generate(config: CollectConfig, source: Source, writer: shards.DatasetWriter) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Every part, run or found on the disk; and how many tries each task took."""
+def _generate(
+    config: CollectConfig, source: Source, writer: shards.DatasetWriter, compared: bool
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Every part, run or found on the disk, `compared`: with comparisons of its clips; and how many tries each task took."""
     from baselines.logging import memory_bytes
     from baselines.progress import RunProgress
 
@@ -236,7 +242,7 @@ def _generate(config: CollectConfig, source: Source, writer: shards.DatasetWrite
             if not any(plan.values()):
                 break
             for batch in _batches([Part(task, tried[task], tried[task] + n) for task, n in plan.items() if n], width):
-                made = _batch(config, source, writer, batch, kept, width)
+                made = _batch(config, source, writer, batch, kept, width, compared)
                 for part, one in zip(batch, made, strict=True):
                     records.append(one)
                     kept[part.task] += one["episodes"]
@@ -285,7 +291,13 @@ def _batches(parts: Sequence[Part], width: int) -> Iterator[list[Part]]:
 
 
 def _batch(
-    config: CollectConfig, source: Source, writer: shards.DatasetWriter, batch: Sequence[Part], kept: Mapping[str, int], width: int
+    config: CollectConfig,
+    source: Source,
+    writer: shards.DatasetWriter,
+    batch: Sequence[Part],
+    kept: Mapping[str, int],
+    width: int,
+    compared: bool,
 ) -> list[dict[str, Any]]:
     """Records of the parts of one batch; it is run unless all of them are on the disk."""
     counts, found = dict(kept), []
@@ -311,7 +323,9 @@ def _batch(
         episodes = [_kept(config, source, part.task, numbers[slot], taken.episode(slot)) for slot in chosen]
         won = sum(taken.success(slot) for slot in slots)
         place = source.tasks.index(part.task) * config.episodes + first
-        records.append(writer.add(part.name, part.about(first), part.task, place, episodes, source.env.split, won=won))
+        scores = [one.episode.scores for one in episodes if one.episode.scores is not None] if compared else []
+        rows = pairs.compare(scores, place, f"{source.env.split} {config.seed} {part.name}", part.start)
+        records.append(writer.add(part.name, part.about(first), part.task, place, episodes, source.env.split, won, rows))
     return records
 
 

@@ -39,6 +39,7 @@ class Episode:
         rewards: float32[T]; terminations, truncations: bool[T].
         infos: arrays `[T + 1, ...]`: `success` float32, `duration` int32 (env steps of the transition that led here; 0 at the start),
             `action_mask` int8 where the environment has one.
+        scores: float32[T + 1] metric `score` of every state, where the environment has one; not written.
     """
 
     observations: Any
@@ -47,6 +48,7 @@ class Episode:
     terminations: np.ndarray
     truncations: np.ndarray
     infos: Mapping[str, np.ndarray]
+    scores: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -122,6 +124,7 @@ class Recording:
         }
         if self.first["action_mask"] is not None:
             infos["action_mask"] = rows([block["action_mask"] for block in self.blocks], self.first["action_mask"]).astype(np.int8)
+        scores = rows([block["score"] for block in self.blocks], self.first["score"]) if self.first.get("score") is not None else None
         return Episode(
             observations=observations,
             actions=column("action").astype(self.action_dtype),
@@ -129,6 +132,7 @@ class Recording:
             terminations=column("terminated"),
             truncations=column("truncated"),
             infos=infos,
+            scores=scores,
         )
 
 
@@ -210,8 +214,8 @@ def record(
     # A reference is static (frozen configuration); of an agent, only the arrays enter the program.
     static, arrays = (None, policy) if isinstance(policy, AgentPolicy) else (policy, None)
     shared = jax.tree.map(jnp.asarray, env.shared_params())
-    keys, slots = _start_program(env, shared, words, ids)
-    first = jax.device_get({"observation": slots.observation, "action_mask": slots.action_mask})
+    keys, slots, score = _start_program(env, shared, words, ids)
+    first = jax.device_get({"observation": slots.observation, "action_mask": slots.action_mask, "score": score})
     first = jax.tree.map(np.array, first)  # the slots are donated
     state = (slots, _memory_program(env, static, arrays, slots))
     blocks, done = [], False
@@ -223,8 +227,8 @@ def record(
     return Recording(first, blocks, np.asarray(lengths)[: len(seeds)], env.action_space.dtype)
 
 
-def _start(env: FunctionalEnv, shared: Any, words: jax.Array, ids: jax.Array) -> tuple[jax.Array, Slots]:
-    """Episode keys, and slots at the first states (without what they share)."""
+def _start(env: FunctionalEnv, shared: Any, words: jax.Array, ids: jax.Array) -> tuple[jax.Array, Slots, jax.Array | None]:
+    """Episode keys, slots at the first states (without what they share), and the metric `score` of these, where there is one."""
 
     def episode_key(words):
         return jax.random.fold_in(split_key(jax.random.wrap_key_data(words, impl="threefry2x32"), env.split), 0)
@@ -251,7 +255,7 @@ def _start(env: FunctionalEnv, shared: Any, words: jax.Array, ids: jax.Array) ->
         waited=jnp.zeros(num, jnp.int32),
         pool=None,
     )
-    return keys, slots
+    return keys, slots, first.metrics.get("score")
 
 
 def _memory(env: FunctionalEnv, reference: Reference | None, agent: AgentPolicy | None, slots: Slots) -> Any:
@@ -284,6 +288,7 @@ def _block(env: FunctionalEnv, reference: Any, noise: float, agent: Any, shared:
             "duration": jnp.broadcast_to(timestep.duration, inputs.valid.shape),
             "action_mask": timestep.action_mask,
             "valid": inputs.valid,
+            "score": timestep.metrics.get("score"),
         }
         return (slots.replace(shared=()), memory), row
 

@@ -126,15 +126,25 @@ class DatasetWriter:
             return None
 
     def add(
-        self, part: str, about: Mapping[str, Any], task: str, first: int, episodes: Sequence[Kept], split: str, won: int = 0
+        self,
+        part: str,
+        about: Mapping[str, Any],
+        task: str,
+        first: int,
+        episodes: Sequence[Kept],
+        split: str,
+        won: int = 0,
+        pairs: Sequence[Sequence[int]] = (),
     ) -> dict[str, Any]:
-        """Write one part: episodes `first ...` of the data set, all of one task; `won` tries of it were successes. Returns its record."""
+        """Write one part: episodes `first ...` of the data set, all of one task; `won` tries of it were successes, `pairs` are comparisons
+        of its clips. Returns its record."""
         record: dict[str, Any] = {"about": dict(about), "task": task, "first": first, "episodes": len(episodes), "won": won, "file": None}
         record["stats"] = [
             {"return": k.episode.total, "length": k.episode.length, "steps": k.episode.steps}
             | {"success": k.episode.success, "success_ever": k.episode.success_ever}
             for k in episodes
         ]
+        record["pairs"] = [list(row) for row in pairs]
         with self._writing():
             if episodes:
                 name = f"{SHARDS}/{_safe(part)}.hdf5"

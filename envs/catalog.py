@@ -289,6 +289,13 @@ def _register_skill_graphs() -> None:
         multi_agent=True,
     )
 
+    register(
+        "SkillGraph/Preference-v0",
+        "envs.skillgraph.preference.env:Preference",
+        description="Find a cave, make a waterfall, build an animal pen or a house: no reward, judged at the end, in the large world.",
+        score="score",
+    )
+
 
 def _register_manipulation() -> None:
     from envs.manipulation.names import SUITES, TASKS, camel

@@ -66,6 +66,16 @@ def test_functional_training_loop(run):
 
 
 @pytest.mark.slow
+def test_reward_model(run, tmp_path, monkeypatch):
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    words = ("--task", "make_waterfall", "--episodes", "16", "--updates", "20")
+    first, again = run("reward_model", *words), run("reward_model", *words)
+    assert "make_waterfall" in again and "held-out worlds" in again
+    assert first.endswith(again), "the data sets are collected once, and training gives the same"
+
+
+@pytest.mark.slow
 def test_compare_runs(run, tmp_path):
     text = run("compare_runs", "--steps", "4096", "--seeds", "0", "--out", "both", "--threshold", "15")
     assert "careful" in text and "bold" in text and "with probability" in text
