@@ -27,6 +27,8 @@ WORLD = json.loads((Path(__file__).parent / "skillgraph" / "world" / "golden.jso
 KEEP_ALL = ["Manipulation/MT10-v0", "SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"]
 MANY = ARM + list(WORLD["rows"])
 WHOLE = [name for name in OWN if name not in MANY] + KEEP_ALL
+# Options are the primitive world's program in a loop: these laws, a minute of compilation, are checked in the slow part.
+LONG = {"SkillGraph/Plan4MC-Trees-Options-v0": ("jit", "restart", "adapters")}
 ABOUT_ROWS = ("hashable", "pickles", "rows")
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
@@ -37,7 +39,13 @@ def test_every_id_has_a_golden_hash():
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_laws(name):
-    testing.check(envs.make(name))
+    testing.check(envs.make(name), skip=LONG.get(name, ()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(LONG))
+def test_laws_that_take_long(name):
+    testing.check(envs.make(name), skip=[law.name for law in testing.LAWS if law.name not in LONG[name]])
 
 
 @pytest.mark.parametrize("name", [name for name in MANY if name not in WHOLE])
