@@ -8,6 +8,7 @@ were evaluated beside it.
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from envs.core.functional import FunctionalEnv, Params, Reference, params_axes, 
 PROTOCOL = 1
 EPISODES = 50
 BLOCK = 32  # steps between looks at whether every episode is over
+SLOW = 3.0  # seconds of a block that are worth a compilation to save
+FEWER = 4  # then so many times fewer slots go on
 MAX_BATCH = 1024
 MAX_BYTES = 256 * 2**20
 _PROTOCOL_KEY = zlib.crc32(b"evaluation protocol 1")
@@ -241,11 +244,23 @@ def _batch(autoreset: AutoReset, policy: Policy, base, shared, ids, tags, number
     memory = _memory_program(autoreset, static, arrays, slots)
     blank = {name: jnp.zeros(len(ids)) for name in _outcome_names(autoreset, slots)}
     state = (slots, memory, Running.init(len(ids)), blank)
-    done = False
-    while not done:
-        state, over = _block_program(autoreset, static, arrays, shared, state)
-        done = bool(over)
-    return {name: np.asarray(x) for name, x in state[3].items()}
+    results = {name: np.zeros(len(ids), np.float32) for name in blank}
+    kept, compiled, over = np.arange(len(ids)), False, False
+    while not over:
+        begun = time.perf_counter()
+        state, done = _block_program(autoreset, static, arrays, shared, state)
+        done = np.asarray(done)
+        spent, over = time.perf_counter() - begun, bool(done.all())
+        left, few = np.flatnonzero(~done), len(kept) // FEWER
+        shrink = compiled and not over and 0 < len(left) <= few and spent > SLOW
+        compiled = True
+        if over or shrink:
+            for name, x in state[3].items():
+                results[name][kept] = np.asarray(x)
+        if shrink:  # what is over would be stepped on for nothing; empty places repeat an episode
+            rows = np.resize(left, few)
+            state, kept, compiled = _take_program(state, rows), kept[rows], False
+    return results
 
 
 def _start(autoreset: AutoReset, base, shared, ids, tags, numbers) -> tuple[Slots, dict[str, jax.Array]]:
@@ -302,7 +317,7 @@ def choose(reference: Reference | None, agent: AgentPolicy | None, slots: Slots,
 
 
 def _block(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy | None, shared: Any, state: Any) -> tuple[Any, jax.Array]:
-    """`BLOCK` steps of every slot; results are kept at the step in which an episode ends. Also: are all episodes over?"""
+    """`BLOCK` steps of every slot; results are kept at the step in which an episode ends. Also: bool[N] whether each is over."""
 
     def body(state, _):
         slots, memory, running, outcome = state
@@ -320,7 +335,12 @@ def _block(autoreset: AutoReset, reference: Reference | None, agent: AgentPolicy
         return (slots.replace(shared=()), memory, running, outcome), None
 
     state, _ = jax.lax.scan(body, state, None, length=BLOCK)
-    return state, state[0].done.all()
+    return state, state[0].done
+
+
+def _take(state: Any, rows: Any) -> Any:
+    """Some of the slots (all leaves but the clock have slots along their first axis)."""
+    return jax.tree.map(lambda leaf: leaf[rows] if leaf.ndim else leaf, state)
 
 
 def _outcome_names(autoreset: AutoReset, slots: Slots) -> tuple[str, ...]:
@@ -333,6 +353,7 @@ def _outcome_names(autoreset: AutoReset, slots: Slots) -> tuple[str, ...]:
 _start_program = jax.jit(_start, static_argnums=0)
 _memory_program = jax.jit(first_memory, static_argnums=(0, 1))
 _block_program = jax.jit(_block, static_argnums=(0, 1), donate_argnums=4)
+_take_program = jax.jit(_take)
 
 
 def _mean(scores: np.ndarray) -> np.ndarray:

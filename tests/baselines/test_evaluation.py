@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agents.online.ppo import PPO
+from baselines import evaluation
 from baselines.evaluation import AgentPolicy, Evaluation, evaluate
 from tests.toys import Chain, Corridor2, Options
 
@@ -78,6 +79,22 @@ def test_results_do_not_depend_on_the_batch(noisy, batch):
     env, whole = noisy
     assert len(set(whole.tasks["right"]["length"])) > 1
     same(whole, evaluate(env, env.references["random"], episodes=6, batch=batch))
+
+
+def test_slots_that_are_over_can_be_left_behind(noisy, monkeypatch):
+    env, homing, widths = noisy[0], Homing(0), []
+    whole = evaluate(env, homing, episodes=6)
+
+    def block(autoreset, reference, agent, shared, state):
+        widths.append(len(state[0].done))  # once per compilation
+        return evaluation._block(autoreset, reference, agent, shared, state)
+
+    monkeypatch.setattr(evaluation, "_block_program", jax.jit(block, static_argnums=(0, 1), donate_argnums=4))
+    monkeypatch.setattr(evaluation, "BLOCK", 1)
+    monkeypatch.setattr(evaluation, "SLOW", -1.0)
+    monkeypatch.setattr(evaluation, "FEWER", 2)
+    same(whole, evaluate(env, homing, episodes=6))
+    assert widths[0] == 12 and len(widths) > 1 and widths == sorted(widths, reverse=True)
 
 
 def test_results_do_not_depend_on_the_other_tasks_or_the_number_of_episodes(noisy):
