@@ -75,6 +75,22 @@ def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: j
     return e[1:-1] - 1
 
 
+def field(b: Blocks, rules: Rules, state: World, hit: jax.Array, needed: jax.Array) -> jax.Array:
+    """`distances` to what is to be hit (bool[things]) where `needed`, else FAR - 1 everywhere.
+
+    A loop of at most one round: in a batch of which nobody needs a field not even its beginnings are computed (a `cond` would compute both
+    sides).
+    """
+
+    def once(carry):
+        # Bound to the carry, else the compiler computes ahead of the loop what does not change in it, which is nearly everything.
+        _, here, wanted = jax.lax.optimization_barrier((carry[0], state, hit))
+        return jnp.bool_(False), distances(b, rules, here, places(b, here, wanted, wanted & False), needed)
+
+    nothing = jnp.full(state.map.shape, FAR - 1, jnp.int16)
+    return jax.lax.while_loop(lambda carry: carry[0] & needed, once, (jnp.bool_(True), nothing))[1]
+
+
 def _shift(field: jax.Array, by: int, axis: int) -> jax.Array:
     """The field moved by one cell; what comes in from outside is FAR."""
     pad, cut = [(0, 0)] * field.ndim, [slice(None)] * field.ndim
