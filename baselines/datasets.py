@@ -320,9 +320,9 @@ def _gather(
     borders = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     episode = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return Transitions(
-        observations=_join([part[0] for part in parts]),
+        observations=join([part[0] for part in parts]),
         rows=np.arange(borders[-1]) + episode,
-        actions=_join([part[1] for part in parts]),
+        actions=join([part[1] for part in parts]),
         rewards=np.concatenate(columns["rewards"]).astype(np.float32),
         terminations=np.concatenate(columns["terminations"]).astype(bool),
         truncations=np.concatenate(columns["truncations"]).astype(bool),
@@ -348,10 +348,10 @@ def _map(function: Any, tree: Any) -> Any:
     return tuple(_map(function, part) for part in tree) if isinstance(tree, tuple) else function(tree)
 
 
-def _join(trees: list[Any]) -> Any:
+def join(trees: list[Any]) -> Any:
     """Leaves one after the other."""
     if isinstance(trees[0], Mapping):
-        return {name: _join([tree[name] for tree in trees]) for name in trees[0]}
+        return {name: join([tree[name] for tree in trees]) for name in trees[0]}
     if isinstance(trees[0], tuple):
-        return tuple(_join([tree[i] for tree in trees]) for i in range(len(trees[0])))
+        return tuple(join([tree[i] for tree in trees]) for i in range(len(trees[0])))
     return np.concatenate([np.asarray(tree) for tree in trees])

@@ -92,6 +92,6 @@ def load(data: str | Sequence[str]) -> Comparisons:
         base += len(part) + part.num_episodes
     first, second, chosen, better, task = np.concatenate(columns).T
     return Comparisons(
-        observations=datasets._join(observations), length=length, first=first, second=second,
+        observations=datasets.join(observations), length=length, first=first, second=second,
         chosen=chosen.astype(np.float32), better=better.astype(np.float32), task=task.astype(np.int32), tasks=tasks,
     )  # fmt: skip

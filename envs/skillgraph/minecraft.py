@@ -140,12 +140,11 @@ def members() -> dict[str, tuple[str, ...]]:
 def natural(name: str) -> tuple[tuple[str, int], ...]:
     """(1.16.5 name, share in per mille) of what nature holds of a merged item: members that only a recipe makes are absent."""
     group = members().get(name, (name,))
-    weights = {row["item"]: row["found"] for row in table("colours")}.get(name, "")
-    if not weights:
+    row = next((row for row in table("colours") if row["item"] == name and row["found"]), None)
+    if row is None:
         return tuple((member, 1000 // len(group)) for member in group)
-    found = dict(part.split("=") for part in weights.split(";"))
-    suffix = next(row["suffix"] for row in table("colours") if row["item"] == name)
-    return tuple((f"{colour}_{suffix}", int(share)) for colour, share in found.items())
+    shares = [part.split("=") for part in row["found"].split(";")]
+    return tuple((f"{colour}_{row['suffix']}", int(share)) for colour, share in shares)
 
 
 @lru_cache(maxsize=1)

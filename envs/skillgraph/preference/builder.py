@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core.skill_graph import tool_words
 from envs.skillgraph.preference.regions import SIDES, WINDOW, beside, cut
 from envs.skillgraph.world import mechanics
 from envs.skillgraph.world.blocks import PLACEABLE, Blocks
@@ -39,21 +38,14 @@ class Site(NamedTuple):
 
 def survey(b: Blocks, rules: Rules, world: World, at: jax.Array) -> Site:
     cells = cut(world, at)
-    size = world.inventory.shape[0]
-    words = tool_words(mechanics.held_tools(rules, world.inventory))
-    number = len(b)
-    fits = rules.drop_hand[:number] | ((jnp.asarray(rules.drop_tool)[:number] & words) != 0).any(-1)
-    gives = (fits & (rules.drop_item[:number] < size)).any(-1) | rules.breaks[:number]
-    built = np.zeros(number, bool)
+    built = np.zeros(len(b), bool)
     built[[b.index[name] for name in PLACEABLE.values()]] = True
     place = world.herd.position.astype(jnp.int32)
     row, column = place[:, 1] - at[0], place[:, 2] - at[1]
     here = (world.herd.kind > 0) & (place[:, 0] == 0)
-    taken = ((row[:, None, None] == jnp.arange(WINDOW)[:, None]) & (column[:, None, None] == jnp.arange(WINDOW)) & here[:, None, None]).any(
-        0
-    )
+    taken = jnp.zeros(cells.shape, bool).at[row, column].max(here & (row >= 0) & (column >= 0), mode="drop")
     walk = flag(b.passable & ~b.liquid, cells)
-    breaks = (gives & ~built & ~b.passable)[cells.astype(jnp.int32)]
+    breaks = (mechanics.breakable(b, rules, world.inventory) & ~built & ~b.passable)[cells.astype(jnp.int32)]
     return Site(at, cells, walk & ~taken, breaks & ~taken, taken, world.position[1:] - at)
 
 

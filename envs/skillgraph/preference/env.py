@@ -25,7 +25,7 @@ from envs.skillgraph.preference.scene import Scene, begin
 from envs.skillgraph.techtree import TechTree
 from envs.skillgraph.world import mechanics, observation
 from envs.skillgraph.world.blocks import Blocks, Mobs
-from envs.skillgraph.world.env import MOB_CHOICES, Overworld, TaskRow
+from envs.skillgraph.world.env import MOB_CHOICES, TaskRow
 from envs.skillgraph.world.rules import Rules
 
 FORMS = ("dict", "flat", "pixels")
@@ -64,15 +64,16 @@ class Preference(FunctionalEnv[Scene, Rules, TaskRow]):
             raise ValueError(f"mobs='none': {', '.join(tasks.FARM)} needs animals; tasks that do not: {able}")
 
     @cached_property
-    def suite(self) -> TaskSuite:
-        return tasks.suite().configured(self.task, self.split, self.horizon)
-
-    @cached_property
-    def world(self) -> Overworld:
+    def world(self) -> tasks.Ground:
         """The world whose rules and observations these are."""
-        world = Overworld(conditioning=self.conditioning, observation=self.observation, mobs=self.mobs, split=self.split)
-        world.__dict__["suite"] = self.suite
-        return world
+        return tasks.Ground(
+            task=self.task, conditioning=self.conditioning, observation=self.observation, horizon=self.horizon, mobs=self.mobs,
+            split=self.split,
+        )  # fmt: skip
+
+    @property
+    def suite(self) -> TaskSuite:
+        return self.world.suite
 
     @property
     def tree(self) -> TechTree:

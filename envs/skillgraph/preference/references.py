@@ -18,6 +18,7 @@ from envs.skillgraph.world import mechanics, navigation
 from envs.skillgraph.world.blocks import AIR, LAYERS, VOID
 from envs.skillgraph.world.mechanics import Sight, flag
 from envs.skillgraph.world.rules import ATTACK, DOWN, FIRST_MOVE, NOOP, UP
+from envs.skillgraph.world.state import World
 from envs.skillgraph.world.survival import survive
 from envs.skillgraph.worldgen import HALO, VIEW
 
@@ -81,9 +82,12 @@ class ScriptedReference:
         arrived = judges.in_cave(b, state)
         if not self.careful:
             return self._tunnel(key, state, sight, memory)
-        natural = whole(state.caves) & flag(b.passable, world.map)
-        wide = (_count(natural, VIEW) >= LARGE) & (_count(natural, DENSE[0]) >= DENSE[1])
-        field = navigation.distances(b, params.shared, world, natural & wide, mine & ~arrived)
+
+        def caves(now: World) -> jax.Array:
+            natural = whole(state.caves) & flag(b.passable, now.map)
+            return natural & (_count(natural, VIEW) >= LARGE) & (_count(natural, DENSE[0]) >= DENSE[1])
+
+        field = navigation.distances(b, params.shared, world, caves, mine & ~arrived)
         step = navigation.descend(b, key, world, field)
         # Monsters come out of the dark: a torch keeps them away.
         dark = ~(sight.view == b.index["torch"]).any()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from envs.core.suites import TaskSuite
 from envs.skillgraph.preference.judges import TASKS
 from envs.skillgraph.techtree import tech_tree
 from envs.skillgraph.world.blocks import ANY_BIOME, BIOME, VOID, mobs
-from envs.skillgraph.world.env import TaskRow
+from envs.skillgraph.world.env import Overworld, TaskRow
 from envs.skillgraph.world.generation import ENSURED
 from envs.skillgraph.world.state import MOBS
 
@@ -56,3 +57,12 @@ def suite() -> TaskSuite:
             )
         )  # fmt: skip
     return TaskSuite(TASKS, TaskRow(*(np.stack(column) for column in zip(*rows, strict=True))))
+
+
+@dataclass(frozen=True)
+class Ground(Overworld):
+    """The large world with these tasks: the source of worlds, rules, masks and observations."""
+
+    @cached_property
+    def suite(self) -> TaskSuite:
+        return suite().configured(self.task, self.split, self.horizon)

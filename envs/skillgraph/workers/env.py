@@ -53,6 +53,11 @@ class Score(NamedTuple):
     preempted: jax.Array
     busy: jax.Array
 
+    @classmethod
+    def start(cls, number: int, illegal: jax.Array) -> Score:
+        """Before anybody has acted."""
+        return cls(jnp.zeros(number), jnp.int32(NOBODY), illegal, jnp.int32(0), jnp.int32(0))
+
 
 @dataclass(frozen=True)
 class Workers(FunctionalEnv[Team, Rules, TaskRow]):
@@ -168,7 +173,7 @@ class Workers(FunctionalEnv[Team, Rules, TaskRow]):
             alive=jnp.ones(number, bool), legal=jnp.zeros((number, len(self.action_names)), bool), busy=jnp.int32(0),
         )  # fmt: skip
         team = self._masked(team, params)
-        nothing = Score(jnp.zeros(number), jnp.int32(NOBODY), jnp.int32(0), jnp.int32(0), jnp.int32(0))
+        nothing = Score.start(number, jnp.int32(0))
         none = {"prerequisites": jnp.float32(0), "goal": jnp.float32(0), "step": jnp.float32(0)}
         return team, self._timestep(team, params, jnp.zeros(number), none, nothing, jnp.bool_(False), team.alive)
 
@@ -237,7 +242,7 @@ class Workers(FunctionalEnv[Team, Rules, TaskRow]):
             )
             return (team.stand(worker, VOID), floor, score), None
 
-        start = Score(jnp.zeros(number), jnp.int32(NOBODY), (state.alive & ~allowed).sum(dtype=jnp.int32), jnp.int32(0), jnp.int32(0))
+        start = Score.start(number, (state.alive & ~allowed).sum(dtype=jnp.int32))
         (team, floor, score), _ = jax.lax.scan(turn, (state.occupied(), state.ground(), start), order)
         return replace(team, map=put(team.map, team.position, team.alive, floor)), score
 

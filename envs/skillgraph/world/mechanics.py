@@ -174,6 +174,14 @@ def _tool_fits(tools: jax.Array, hand: jax.Array, words: jax.Array) -> jax.Array
     return hand | ((tools & words) != 0).any(-1)
 
 
+def breakable(b: Blocks, rules: Rules, inventory: jax.Array) -> jax.Array:
+    """bool[B] blocks that the tools at hand break to some end: something comes of it, or it just breaks."""
+    number = len(b)
+    words = tool_words(held_tools(rules, inventory))
+    fits = _tool_fits(jnp.asarray(rules.drop_tool)[:number], rules.drop_hand[:number], words)
+    return (fits & (rules.drop_item[:number] < inventory.shape[0])).any(-1) | rules.breaks[:number]
+
+
 def _can_mine(b: Blocks, rules: Rules, world: World, sight: Sight, target: jax.Array, words: jax.Array) -> jax.Array:
     """bool[] whether the faced block gives way: something comes of it and there is room, or it just breaks. Soil only from above."""
     fits = _tool_fits(jnp.asarray(rules.drop_tool)[target], jnp.asarray(rules.drop_hand)[target], words)

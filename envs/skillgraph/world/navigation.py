@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core.skill_graph import tool_words
 from envs.skillgraph.world import mechanics
 from envs.skillgraph.world.blocks import LAYERS, VOID, Blocks
 from envs.skillgraph.world.mechanics import Sight, flag, walkable
@@ -29,16 +30,25 @@ def places(b: Blocks, state: World, hit: jax.Array, use: jax.Array) -> jax.Array
     return there.at[jnp.where(ripe, herd.position[:, 0], 0), herd.position[:, 1], herd.position[:, 2]].max(ripe)
 
 
-def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: jax.Array) -> jax.Array:
-    """int16[LAYERS, PADDED, PADDED] steps that it takes from the cell beside it to enter a cell and go on to the nearest of `goals`
-    (bool, same shape), less one: 0 at the goals, FAR - 1 where there is no way.
+def distances(b: Blocks, rules: Rules, state: World, goals: Callable[[World], jax.Array], needed: jax.Array) -> jax.Array:
+    """int16[LAYERS, PADDED, PADDED] steps that it takes from the cell beside it to enter a cell and go on to the nearest of the goals
+    (`goals(state)`: bool, same shape), less one: 0 at the goals, FAR - 1 where there is no way.
 
-    Computed where `needed` (bool[]) alone: a batch of which nobody needs a field pays for none.
+    Computed where `needed` (bool[]) alone, FAR - 1 everywhere else: a batch of which nobody needs a field pays for none, goals included. So
+    this is a loop of at most one round (under vmap a `cond` computes both sides).
     """
-    words = tool_words(mechanics.held_tools(rules, state.inventory))
-    size, items = len(b), state.inventory.shape[0]
-    fits = rules.drop_hand[:size] | ((jnp.asarray(rules.drop_tool)[:size] & words) != 0).any(-1)
-    gives = (fits & (rules.drop_item[:size] < items)).any(-1) | rules.breaks[:size]
+
+    def once(carry):
+        # Bound to the carry, else the compiler computes ahead of the loop what does not change in it, which is nearly everything.
+        _, here = jax.lax.optimization_barrier((carry[0], state))
+        return jnp.bool_(False), _distances(b, rules, here, goals(here), needed)
+
+    nothing = jnp.full(state.map.shape, FAR - 1, jnp.int16)
+    return jax.lax.while_loop(lambda carry: carry[0] & needed, once, (jnp.bool_(True), nothing))[1]
+
+
+def _distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: jax.Array) -> jax.Array:
+    gives = mechanics.breakable(b, rules, state.inventory)
     spared = np.array([b.index[name] for name in SPARED])
     price = jnp.where(b.passable, 1, jnp.where(gives, DIG, FAR)).at[spared].set(FAR)
     soil = jnp.asarray(b.ground)
@@ -73,22 +83,6 @@ def distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: j
     start = jnp.pad(inside, ((1, 1), (0, 0), (0, 0)), constant_values=FAR)
     _, e, _ = jax.lax.while_loop(more, rounds, (jnp.int32(0), start, jnp.bool_(True)))
     return e[1:-1] - 1
-
-
-def field(b: Blocks, rules: Rules, state: World, hit: jax.Array, needed: jax.Array) -> jax.Array:
-    """`distances` to what is to be hit (bool[things]) where `needed`, else FAR - 1 everywhere.
-
-    A loop of at most one round: in a batch of which nobody needs a field not even its beginnings are computed (a `cond` would compute both
-    sides).
-    """
-
-    def once(carry):
-        # Bound to the carry, else the compiler computes ahead of the loop what does not change in it, which is nearly everything.
-        _, here, wanted = jax.lax.optimization_barrier((carry[0], state, hit))
-        return jnp.bool_(False), distances(b, rules, here, places(b, here, wanted, wanted & False), needed)
-
-    nothing = jnp.full(state.map.shape, FAR - 1, jnp.int16)
-    return jax.lax.while_loop(lambda carry: carry[0] & needed, once, (jnp.bool_(True), nothing))[1]
 
 
 def _shift(field: jax.Array, by: int, axis: int) -> jax.Array:
@@ -156,10 +150,8 @@ NEAR_SWEEPS = 14
 def approach(b: Blocks, rules: Rules, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array) -> jax.Array:
     """int32[] a step towards what is in view, over a distance field of the view alone."""
     herd = state.herd
-    size, items = len(b), state.inventory.shape[0]
-    words = tool_words(mechanics.held_tools(rules, state.inventory))
-    fits = rules.drop_hand[:size] | ((jnp.asarray(rules.drop_tool)[:size] & words) != 0).any(-1)
-    gives = (fits & (rules.drop_item[:size] < items)).any(-1) | rules.breaks[:size]
+    size = len(b)
+    gives = mechanics.breakable(b, rules, state.inventory)
     cells = sight.view.astype(jnp.int32)
     soil = jnp.asarray(b.ground)[cells] & (state.position[0] > 0)
     spared = np.zeros(size, bool)

@@ -174,7 +174,7 @@ class Options(Overworld):
         hit, use = one & (kind != APPLY), one & (kind == APPLY)
         gives = jnp.asarray(table.gives)[action][:-1]
         finds = kind == FIND
-        field = navigation.field(b, rules, state, one, finds)
+        field = navigation.distances(b, rules, state, lambda now: navigation.places(b, now, one, one & False), finds)
         vain = finds & ~navigation.reachable(state.position, field)
         spared = np.array([b.index["crafting_table"], b.index["furnace"]])
 

@@ -185,7 +185,7 @@ class PlannerReference:
         found = there.any()
         station = jnp.zeros(len(b), bool).at[np.asarray(self.graph.station_block)].set(asked.short)
         there = jnp.where(found, there, station[state.map.astype(jnp.int32)])
-        field = navigation.distances(b, self.env.shared_params(), state, there, jnp.bool_(True))
+        field = navigation.distances(b, self.env.shared_params(), state, lambda _: there, jnp.bool_(True))
         act, acts = navigation.handle(b, state, sight, hit & found, use & found)
         step = navigation.descend(b, key, state, field)
         # Nowhere to go: wait in the open, where animals come by.

@@ -12,10 +12,9 @@ from envs.skillgraph.preference import judges
 from envs.skillgraph.preference.env import Preference
 from envs.skillgraph.preference.scene import begin
 from envs.skillgraph.world.rules import DIRECTIONS
-from envs.skillgraph.world.state import MOBS, Herd
-from envs.skillgraph.worldgen import HALO, PADDED, SIZE
+from tests.envs.skillgraph import stage as stages
 
-MIDDLE = HALO + SIZE // 2
+MIDDLE = stages.CENTRE[1]
 
 
 class Stage:
@@ -31,36 +30,20 @@ class Stage:
             name: jax.jit(lambda scene, name=name: judges.judge(name, b, m, scene, jnp.int32(400))) for name in judges.TASKS
         }  # fmt: skip
         self.first = self.start(jax.random.key(0), 0)[0].world
-        self.meadow = np.full((4, PADDED, PADDED), b.index["stone"], np.uint8)
-        self.meadow[0] = b.index["grass_block"]
-        self.rim = np.ones((PADDED, PADDED), bool)
-        self.rim[HALO:-HALO, HALO:-HALO] = False
-        self.meadow[:, self.rim] = b.index["void"]
+        self.meadow = stages.meadow(b)
 
     def scene(self, at=(0, 0, 0), blocks=None, natural=None, mobs=(), facing="south", held=None, arrived=-1):
         """A scene. `at`: layer, row, column of the agent from the middle; `natural` and then `blocks` (layer, row, column from the middle)
         -> name, only the first of which were there at the start; `mobs`: (name, row, column)."""
         b = self.env.blocks
-        grid = self.meadow.copy()
-        for (layer, row, column), name in (natural or {}).items():
-            grid[layer, MIDDLE + row, MIDDLE + column] = b.index[name]
-        herd = Herd(*(np.zeros((MOBS, *shape), dtype) for shape, dtype in
-                      (((), np.uint8), ((3,), np.uint8), ((), np.uint8), ((), np.uint8), ((), np.uint16))))  # fmt: skip
-        for n, (name, row, column) in enumerate(mobs):
-            herd.kind[n] = self.env.mob_kinds.index[name]
-            herd.health[n] = self.env.mob_kinds.health[herd.kind[n]]
-            herd.position[n] = 0, MIDDLE + row, MIDDLE + column
-        inventory = np.zeros(len(self.env.tree.items), np.uint8)
-        for item, count in (held or {}).items():
-            inventory[self.env.tree.index[item]] = count
+        grid = stages.lay(b, self.meadow, natural)
         world = replace(
             self.first, map=jnp.asarray(grid), position=jnp.asarray([at[0], MIDDLE + at[1], MIDDLE + at[2]], jnp.int32),
-            facing=jnp.int32(DIRECTIONS.index(facing)), inventory=jnp.asarray(inventory), herd=jax.tree.map(jnp.asarray, herd),
+            facing=jnp.int32(DIRECTIONS.index(facing)), inventory=stages.inventory(self.env.tree, held),
+            herd=stages.herd(self.env.mob_kinds, mobs),
         )  # fmt: skip
         scene = replace(begin(b, world), arrived=jnp.int32(arrived))
-        for (layer, row, column), name in (blocks or {}).items():
-            grid[layer, MIDDLE + row, MIDDLE + column] = b.index[name]
-        return replace(scene, world=replace(world, map=jnp.asarray(grid)))
+        return replace(scene, world=replace(world, map=jnp.asarray(stages.lay(b, grid, blocks))))
 
     def judge(self, task, scene):
         """(score, success, criteria)."""

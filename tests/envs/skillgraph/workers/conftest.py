@@ -9,10 +9,9 @@ import pytest
 
 from envs.skillgraph.workers.env import Workers
 from envs.skillgraph.world.rules import DIRECTIONS, OFFSETS
-from envs.skillgraph.world.state import MOBS, Herd
-from envs.skillgraph.worldgen import HALO, PADDED, SIZE
+from tests.envs.skillgraph import stage
 
-CENTRE = np.array([0, HALO + SIZE // 2, HALO + SIZE // 2])
+CENTRE = np.array(stage.CENTRE)
 
 
 class Meadow:
@@ -25,32 +24,17 @@ class Meadow:
         self.first, self.timestep = self.reset(jax.random.key(0), self.params)
         self._mask = jax.jit(lambda team: env._masked(team, self.params).legal)
         b = env.ground.blocks
-        world = np.full((4, PADDED, PADDED), b.index["stone"], np.uint8)
-        world[0] = b.index["grass_block"]
-        rim = np.ones((PADDED, PADDED), bool)
-        rim[HALO:-HALO, HALO:-HALO] = False
-        world[:, rim] = b.index["void"]
-        self.meadow = world
+        self.meadow = stage.meadow(b)
 
     def team(self, places=((0, 0), (0, 2), (0, 4)), facing="south", held=None, blocks=None, mobs=(), clock=6000, **changes):
         """A state. places: (row, column) of each worker from the centre; facing: one or one each; held: item -> count; blocks: (layer, row,
         column) -> name; mobs: (name, row, column)."""
         env = self.env
-        inventory = np.zeros(len(env.tree.items), np.uint8)
-        for item, count in (held or {}).items():
-            inventory[env.tree.index[item]] = count
-        grid = self.meadow.copy()
-        for place, name in (blocks or {}).items():
-            grid[tuple(CENTRE + place)] = env.ground.blocks.index[name]
-        herd = Herd(*(np.zeros((MOBS, *shape), dtype) for shape, dtype in
-                      (((), np.uint8), ((3,), np.uint8), ((), np.uint8), ((), np.uint8), ((), np.uint16))))  # fmt: skip
-        for n, (name, row, column) in enumerate(mobs):
-            kind = env.ground.mob_kinds.index[name]
-            herd.kind[n], herd.health[n], herd.position[n] = kind, env.ground.mob_kinds.health[kind], CENTRE + (0, row, column)
+        items, ground = stage.inventory(env.tree, held), env.ground
         names = (facing,) * len(places) if isinstance(facing, str) else facing
         state = replace(
-            self.first, map=jnp.asarray(grid), inventory=jnp.asarray(inventory), obtained=jnp.asarray(inventory > 0),
-            herd=jax.tree.map(jnp.asarray, herd), clock=jnp.uint16(clock),
+            self.first, map=jnp.asarray(stage.lay(ground.blocks, self.meadow, blocks)), inventory=items, obtained=items > 0,
+            herd=stage.herd(ground.mob_kinds, mobs), clock=jnp.uint16(clock),
             position=jnp.asarray([CENTRE + (0, *place) for place in places], jnp.int32),
             facing=jnp.asarray([DIRECTIONS.index(name) for name in names], jnp.int32),
         )  # fmt: skip
