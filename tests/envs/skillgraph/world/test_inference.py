@@ -39,7 +39,7 @@ def test_never_possible_means_unknown():
 def explored():
     env = Options(suite_name="Obtain8", mobs="none", conditioning="hidden", limit=30)
     jax.config.update("jax_disable_most_optimizations", False)  # this one runs for longer than it compiles
-    log = walks(env, 36, length=40, batch=36)
+    log = walks(env, 24, length=60, batch=24)
     jax.config.update("jax_disable_most_optimizations", True)
     return env, log
 
@@ -51,7 +51,7 @@ def test_a_short_walk_teaches_the_first_recipes(explored):
         assert rules[name].literals == true[name], name
     assert rules["craft_planks"].change == {"log": -1.0, "planks": 4.0}
     found = scores(rules, true)
-    assert found["precision"] >= 0.6 and 0 < found["recall"] <= 1
+    assert found["precision"] >= 0.7 and 0 < found["recall"] <= 1
     assert scores({name: rules[name] for name in ("craft_planks",)}, {"craft_planks": true["craft_planks"]})["f1"] == 1
 
 
