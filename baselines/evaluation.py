@@ -22,6 +22,7 @@ import numpy as np
 from agents.core.agent import Agent, TrainState, batch_shape
 from baselines.runners.episodes import FIELDS, Running
 from baselines.statistics import Interval, bootstrap
+from envs.core import functional
 from envs.core.autoreset import ActInput, AutoReset, Slots
 from envs.core.external.host_env import HostEnv
 from envs.core.functional import FunctionalEnv, Params, Reference, params_axes, split_key
@@ -300,7 +301,8 @@ def first_memory(autoreset: AutoReset, reference: Reference | None, agent: Agent
     if agent is not None:
         return agent.memory(slots.task.shape[0], autoreset.env.num_agents)
     assert reference is not None
-    return jax.vmap(reference.init, in_axes=(params_axes(),))(Params(autoreset.env.shared_params(), slots.rows))
+    begin = jax.vmap(partial(functional.first_memory, reference), in_axes=(0, params_axes()))
+    return begin(slots.state, Params(autoreset.env.shared_params(), slots.rows))
 
 
 def choose(reference: Reference | None, agent: AgentPolicy | None, slots: Slots, memory: Any) -> tuple[ActInput, Any, Any]:

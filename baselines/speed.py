@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 
 from baselines.host_episodes import random_action as random_host_action
 from envs.core.autoreset import ActInput, AutoReset, PoolConfig, Slots, starting_tasks
-from envs.core.functional import FunctionalEnv, Reference, params_axes, random_action
+from envs.core.functional import FunctionalEnv, Reference, first_memory, params_axes, random_action
 
 CHUNK_STEPS = 65_536
 SECONDS = 1.0
@@ -78,7 +79,9 @@ class EnvProgram:
 
     def _first_memory(self, slots: Slots) -> Any:
         """What the reference remembers at the start of an episode, of every slot."""
-        return () if self.reference is None else jax.vmap(self.reference.init, in_axes=(params_axes(),))(slots.params)
+        if self.reference is None:
+            return ()
+        return jax.vmap(partial(first_memory, self.reference), in_axes=(0, params_axes()))(slots.state, slots.params)
 
     def _act(self, keys: jax.Array, slots: Slots, inputs: ActInput, memory: Any) -> tuple[Any, Any]:
         """Actions of all slots, and the new memory."""

@@ -237,13 +237,7 @@ def _hashable(value: Any) -> Any:
 def register_builtin() -> None:
     """The rows of this package."""
     _register_skill_graphs()
-    register(
-        "Allocation/Couriers-v0",
-        "envs.allocation.couriers.env:Couriers",
-        description="Two to eight couriers fetch and deliver parcels before their deadlines, each on one battery.",
-        config="couriers_ppo",
-        multi_agent=True,
-    )
+    _register_allocation()
     _register_manipulation()
     for family in ("Manipulation", "SkillGraph", "Allocation"):
         register_collection(
@@ -295,6 +289,14 @@ def _register_skill_graphs() -> None:
         description="Find a cave, make a waterfall, build an animal pen or a house: no reward, judged at the end, in the large world.",
         score="score",
     )
+
+
+def _register_allocation() -> None:
+    from envs.allocation.names import ROOMS
+
+    for name, row in ROOMS.items():
+        more = {"multi_agent": True, **row}
+        register(f"Allocation/{name}-v0", f"envs.allocation.{more.pop('env')}", **more)
 
 
 def _register_manipulation() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from writing import block, cell, code, documented, table
 from envs import catalog
 from envs.catalog import Row
 
-WORDS = Path(__file__).resolve().parent.parent / "data" / "environments.yaml"
+# What the code cannot say of itself: the words of the environment pages, a file for each room. Everything else on them is read from the
+# catalog and from the environments. `like` takes over the words of another id; own keys replace them. Every id needs a `history` entry
+# for its version.
+WORDS = Path(__file__).resolve().parent.parent / "data" / "environments"
 MOST_SHOWN = 24  # longer lists are folded
 NARROWEST_PICTURE = 420  # pixels; smaller pictures are enlarged
 
@@ -86,11 +89,23 @@ def builtin() -> tuple[Row, ...]:
     return tuple(row for row in catalog.rows() if ours(row))
 
 
+@cache
+def all_words() -> dict[str, Any]:
+    """Id -> its hand-written words, of all files. ValueError for an id that stands in two."""
+    found: dict[str, Any] = {}
+    for path in sorted(WORDS.glob("*.yaml")):
+        here = yaml.safe_load(path.read_text())
+        if twice := set(here) & set(found):
+            raise ValueError(f"{path.name}: words for {sorted(twice)} stand in another file too")
+        found |= here
+    return found
+
+
 def words(env_id: str) -> dict[str, Any]:
     """The hand-written part of a page, with what `like` takes over. KeyError for an id that has none."""
-    everything = yaml.safe_load(WORDS.read_text())
+    everything = all_words()
     if env_id not in everything:
-        raise KeyError(f"{env_id} has no entry in docs/data/{WORDS.name}")
+        raise KeyError(f"{env_id} has no entry in docs/data/{WORDS.name}/")
     own = dict(everything[env_id])
     like = own.pop("like", None)
     return {**words(like), **own} if like else own

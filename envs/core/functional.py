@@ -76,7 +76,11 @@ class TimeStep:
 
 
 class Reference(Protocol):
-    """A policy shipped with an environment. It may read the state; an agent may not. Both methods are pure and vmappable."""
+    """A policy shipped with an environment. It may read the state; an agent may not. Its methods are pure and vmappable.
+
+    One that works out a whole plan also has `plan(state, params) -> memory`: the memory at the first state of an episode, which then takes
+    the place of `init`. It is called once per episode, so it may ask a solver on the host through `jax.pure_callback`.
+    """
 
     def init(self, params: Params) -> Any:
         """Memory at the start of an episode (a PyTree of arrays; `()` if none)."""
@@ -85,6 +89,12 @@ class Reference(Protocol):
     def act(self, key: jax.Array, state: Any, params: Params, memory: Any) -> tuple[Any, Any]:
         """Action for one slot, and the new memory."""
         ...
+
+
+def first_memory(reference: Reference, state: Any, params: Params) -> Any:
+    """Memory of a reference at the first state of an episode (one slot): its `plan` where it has one, else `init`."""
+    plan = getattr(reference, "plan", None)
+    return reference.init(params) if plan is None else plan(state, params)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy as np
 from envs.core import laws_agents, oracles
 from envs.core.autoreset import AutoReset, PoolConfig
 from envs.core.case import Case, agents, choices, kinds_of, pick
-from envs.core.functional import FunctionalEnv, Params, params_axes, split_key
+from envs.core.functional import FunctionalEnv, Params, first_memory, params_axes, split_key
 from envs.core.host import check_action_space
 from envs.core.oracles import assert_same
 from envs.core.specs import SPLITS, Ids, Image, Set, Tokens
@@ -299,7 +299,7 @@ def references(case: Case) -> None:
             state, timestep = env.step(k_step, state, action, case.one())
             return (state, memory), (action, timestep.metrics["illegal_actions"])
 
-        start = (case.start[0], reference.init(case.one()))
+        start = (case.start[0], first_memory(reference, case.start[0], case.one()))
         _, (actions, _) = jax.jit(lambda start, keys, body=body: jax.lax.scan(body, start, keys))(
             start, jax.random.split(jax.random.key(0), 4)
         )

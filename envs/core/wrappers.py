@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core.functional import FunctionalEnv, Params, Reference, TimeStep
+from envs.core.functional import FunctionalEnv, Params, Reference, TimeStep, first_memory
 from envs.core.specs import Ids, Image, Set, Tokens, Vector
 from envs.core.suites import TaskSuite, row_horizon, with_horizon
 
@@ -31,6 +31,9 @@ class WrappedReference:
 
     def init(self, params: Params) -> Any:
         return self.reference.init(params)
+
+    def plan(self, state: Any, params: Params) -> Any:
+        return first_memory(self.reference, self.wrapper.inner(state), params)
 
     def act(self, key: jax.Array, state: Any, params: Params, memory: Any) -> tuple[Any, Any]:
         return self.reference.act(key, self.wrapper.inner(state), params, memory)

@@ -11,12 +11,19 @@ import pytest
 import envs
 from envs import catalog
 from envs.core import testing
+from tests.envs.allocation import golden
 
 # Golden hashes of random legal play. A change of dynamics, rewards or observations needs a new version of the id, not a new hash here.
 # Physics in floating point has golden numbers instead, in tests/envs/manipulation.
 GOLDEN = {
     "Allocation/Couriers-v0": "e7feb5f321def45a",
     "SkillGraph/Obtain-v0": "45d68c70212d2149",
+}
+# In the allocation family numbers that describe random play, a file for each room (see allocation/golden.py).
+ROOMS = {
+    id: numbers
+    for path in sorted((Path(__file__).parent / "allocation" / "golden").glob("*.json"))
+    for id, numbers in json.loads(path.read_text()).items()
 }
 OWN = [row.id for row in catalog.rows() if row.kind == "env" and row.family != "Toy"]
 ARM = [name for name in OWN if name.startswith("Manipulation/")]
@@ -25,8 +32,8 @@ WORLD = json.loads((Path(__file__).parent / "skillgraph" / "world" / "golden.jso
 # Ids of these families differ in the rows that one program reads (their own tests compare the rows): some of them keep every law here, the
 # others those that ask about rows and spaces, and in the slow part all but those about the program itself.
 KEEP_ALL = ["Manipulation/MT10-v0", "SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"]
-MANY = ARM + list(WORLD["rows"])
-WHOLE = [name for name in OWN if name not in MANY] + KEEP_ALL
+MANY = ARM + list(WORLD["rows"]) + [name for name in OWN if name.startswith("Allocation/Routing-")]
+WHOLE = [name for name in OWN if name not in MANY] + [name for name in KEEP_ALL if name in OWN]
 # Options are the primitive world's program in a loop: these laws, a minute of compilation, are checked in the slow part.
 LONG = {"SkillGraph/Plan4MC-Trees-Options-v0": ("jit", "restart", "adapters")}
 ABOUT_ROWS = ("hashable", "pickles", "rows")
@@ -34,7 +41,7 @@ ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
 
 def test_every_id_has_a_golden_hash():
-    assert sorted([*GOLDEN, *WORLD["rows"]]) == sorted(set(OWN) - set(ARM))
+    assert sorted([*GOLDEN, *WORLD["rows"], *ROOMS]) == sorted(set(OWN) - set(ARM))
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -57,6 +64,11 @@ def test_laws_about_rows(name):
 @pytest.mark.parametrize("name", [name for name in MANY if name not in WHOLE])
 def test_laws_of_every_id(name):
     testing.check(envs.make(name), skip=ABOUT_THE_PROGRAM)
+
+
+@pytest.mark.parametrize("name", list(ROOMS))
+def test_golden_numbers_of_allocation(name):
+    np.testing.assert_allclose(golden.numbers(envs.make(name)), ROOMS[name], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", list(GOLDEN))

@@ -1,0 +1,13 @@
+"""The ids of the family: a row each. Imports nothing: the catalog reads it when `envs` is imported."""
+
+from typing import Any
+
+# Name -> what `catalog.register` takes: entry point below `envs.allocation`, description, and what else there is to say. Every room states
+# its score in `metrics["score"]`; `direction` is "min" for costs.
+ROOMS: dict[str, dict[str, Any]] = {
+    "Couriers": {
+        "env": "couriers.env:Couriers",
+        "description": "Two to eight couriers fetch and deliver parcels before their deadlines, each on one battery.",
+        "config": "couriers_ppo",
+    },
+}
