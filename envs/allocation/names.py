@@ -1,6 +1,8 @@
-"""The ids of the family: a row each. Imports nothing: the catalog reads it when `envs` is imported."""
+"""The ids of the family: a row each. Imports tables alone: the catalog reads it when `envs` is imported."""
 
 from typing import Any
+
+from envs.allocation.routing.variants import rooms as routing_rooms
 
 # Name -> what `catalog.register` takes: entry point below `envs.allocation`, description, and what else there is to say. Every room states
 # its score in `metrics["score"]`; `direction` is "min" for costs.
@@ -10,4 +12,5 @@ ROOMS: dict[str, dict[str, Any]] = {
         "description": "Two to eight couriers fetch and deliver parcels before their deadlines, each on one battery.",
         "config": "couriers_ppo",
     },
+    **routing_rooms(),
 }
