@@ -8,7 +8,15 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-AGENTS: dict[str, str] = {"ppo": "agents.online.ppo:PPO", "skills": "agents.skills.skills:Skills"}
+AGENTS: dict[str, str] = {
+    "ppo": "agents.online.ppo:PPO",
+    "ippo": "agents.multiagent.ippo:IPPO",
+    "mappo": "agents.multiagent.mappo:MAPPO",
+    "commnet": "agents.multiagent.commnet:CommNet",
+    "tarmac": "agents.multiagent.tarmac:TarMAC",
+    "bicnet": "agents.multiagent.bicnet:BiCNet",
+    "skills": "agents.skills.skills:Skills",
+}
 
 
 def register(name: str, path: str) -> None:

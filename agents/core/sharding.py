@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from envs.core.autoreset import AXIS
 
 
-def summed_gradient(loss: Any, params: Any, rows: Any, axes: Any) -> tuple[Any, Any]:
+def summed_gradient(loss: Any, params: Any, rows: Any, axes: Any, group: int = 1) -> tuple[Any, Any]:
     """Gradient and metrics of `loss(params, rows) -> (value, metrics)`, each device on its share of the rows.
 
     The loss is a sum over rows (divided by what does not depend on the share), and so are its metrics; what the devices found is added up
@@ -24,11 +24,12 @@ def summed_gradient(loss: Any, params: Any, rows: Any, axes: Any) -> tuple[Any, 
 
     Args:
         rows: PyTree of arrays, whole on every device. axes: prefix PyTree of ints, the axis of the rows in each.
+        group: so many rows in a row stay together.
     """
     slope = jax.value_and_grad(loss, has_aux=True)
     number = _devices()
     sizes = {x.shape[axis] for axis, part in zip(axes, rows, strict=True) for x in jax.tree.leaves(part)}
-    if number == 1 or any(size % number for size in sizes):
+    if number == 1 or any(size % (number * group) for size in sizes):
         (_, metrics), gradient = slope(params, rows)
         return gradient, metrics
 

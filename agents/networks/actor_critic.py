@@ -1,4 +1,4 @@
-"""Policy and value of one observation stream: encoder, optional GRU, towers, heads."""
+"""Policy and value of one observation stream: encoder, optional recurrent unit, optional channel between agents, towers, heads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from flax import nnx
 
 from agents.core.distributions import Gaussian, distribution_of
 from agents.networks.encoders import Encoder
-from agents.networks.gru import GRU
 from agents.networks.heads import Head, TaskVector
 from agents.networks.mlp import MLP
+from agents.networks.recurrent import UNITS
 from envs.core.specs import EnvSpec
 
 
@@ -20,7 +20,9 @@ class ActorCritic(nnx.Module):
     """Rows B are slots (times agents, with shared parameters).
 
     `hidden[0]` is the width of the encoder, `hidden[1:]` are the towers of actor and critic. With `shared_trunk` both towers stand on
-    one encoder (and GRU), which holds most of the arithmetic; else each has its own. Memory is float32[B, trunks, hidden[0]].
+    one encoder (and recurrent unit), which holds most of the arithmetic; else each has its own. Memory is float32[B, trunks, size], `size`
+    that of the recurrent unit ("gru" or "lstm"). A critic with a trunk of its own may see more (`critic_spec`).
+    `channel(width, agents, rngs)` makes a module of `channels`, through which the agents of a slot talk.
     """
 
     def __init__(
@@ -32,20 +34,25 @@ class ActorCritic(nnx.Module):
         activation: str,
         shared_trunk: bool,
         layer_norm_critic: bool,
-        recurrent: bool,
+        recurrent: str,
         policy_heads: int,
         value_heads: int,
         init_log_std: float,
         rngs: nnx.Rngs,
+        critic_spec: EnvSpec | None = None,
+        channel: Any = None,
     ):
         self.distribution = distribution_of(spec.action_space)
         types = tuple(int(t) for t in spec.agent_types)
         self.agent_types = types if len(set(types)) > 1 else ()
-        trunks = 1 if shared_trunk else 2
-        self.encoders = nnx.List([Encoder(spec, hidden[0], embed_dim, activation, rngs) for _ in range(trunks)])
-        self.grus = nnx.List([GRU(hidden[0], hidden[0], rngs) for _ in range(trunks)] if recurrent else [])
-        self.actor = MLP(hidden[0], tuple(hidden[1:]), activation, False, rngs)
-        self.critic = MLP(hidden[0], tuple(hidden[1:]), activation, layer_norm_critic, rngs)
+        specs = (spec,) if shared_trunk else (spec, critic_spec or spec)
+        self.encoders = nnx.List([Encoder(each, hidden[0], embed_dim, activation, rngs) for each in specs])
+        unit = UNITS.get(recurrent)
+        self.units = nnx.List([unit(hidden[0], hidden[0], rngs) for _ in specs] if unit else [])
+        self.channels = nnx.List([channel(hidden[0], len(types), rngs) for _ in specs] if channel else [])
+        width = self.channels[0].outputs if channel else hidden[0]
+        self.actor = MLP(width, tuple(hidden[1:]), activation, False, rngs)
+        self.critic = MLP(width, tuple(hidden[1:]), activation, layer_norm_critic, rngs)
         gaussian = isinstance(self.distribution, Gaussian)
         outputs = self.distribution.num_outputs
         # Gain 0.01: the first policy is close to uniform whatever the observation.
@@ -54,24 +61,45 @@ class ActorCritic(nnx.Module):
         self.log_std = TaskVector(outputs, policy_heads, init_log_std) if gaussian else None
 
     def features(
-        self, observation: Any, carry: Any, is_first: jax.Array, agent_type: jax.Array | None
+        self, observation: Any, carry: Any, is_first: jax.Array, agent_type: jax.Array | None, alive: jax.Array | None = None
     ) -> tuple[tuple[jax.Array, ...], Any]:
-        """Features of each trunk, float32[B, F], and the new memory, for one step. `agent_type`: int32[B], None if all are alike."""
-        encoded = tuple(encoder(observation, agent_type) for encoder in self.encoders)
-        if not self.grus:
-            return encoded, carry
-        new = tuple(gru.step(carry[:, i], x, is_first) for i, (gru, x) in enumerate(zip(self.grus, encoded, strict=True)))
-        return new, jnp.stack(new, axis=1)
+        """Features of each trunk, float32[B, F], and the new memory, for one step. `agent_type`: int32[B], None if all are alike; `alive`:
+        bool[B], None for one agent."""
+        encoded = self.encode(observation, agent_type)
+        if not self.units:
+            return self._told(encoded, alive), carry
+        new = tuple(unit.step(carry[:, i], x, is_first) for i, (unit, x) in enumerate(zip(self.units, encoded, strict=False)))
+        encoded = tuple(unit.output(memory) for unit, memory in zip(self.units, new, strict=False))
+        # A trunk that saw nothing (the critic's, when there is nothing to judge) keeps its memory.
+        kept = tuple(carry[:, i] for i in range(len(new), len(self.units)))
+        return self._told(encoded, alive), jnp.stack(new + kept, axis=1)
 
-    def sequence(self, observation: Any, carry: jax.Array, is_first: jax.Array, agent_type: jax.Array | None) -> tuple[jax.Array, ...]:
+    def sequence(
+        self, observation: Any, carry: jax.Array, is_first: jax.Array, agent_type: jax.Array | None, alive: jax.Array | None = None
+    ) -> tuple[jax.Array, ...]:
         """Features float32[T * B, F] of sequences `[T, B, ...]`, from the memory before their first step."""
         length, batch = is_first.shape
-        rows, types = jax.tree.map(lambda x: x.reshape(length * batch, *x.shape[2:]), (observation, agent_type))
-        encoded = tuple(encoder(rows, types) for encoder in self.encoders)
+        rows, types, living = jax.tree.map(lambda x: x.reshape(length * batch, *x.shape[2:]), (observation, agent_type, alive))
         outputs = []
-        for i, (gru, x) in enumerate(zip(self.grus, encoded, strict=True)):
-            outputs.append(gru.sequence(carry[:, i], x.reshape(length, batch, -1), is_first).reshape(length * batch, -1))
-        return tuple(outputs)
+        for i, (unit, x) in enumerate(zip(self.units, self.encode(rows, types), strict=True)):
+            memory = unit.sequence(carry[:, i], x.reshape(length, batch, -1), is_first)
+            outputs.append(unit.output(memory).reshape(length * batch, -1))
+        return self._told(tuple(outputs), living)
+
+    def encode(self, observation: Any, agent_type: jax.Array | None) -> tuple[jax.Array, ...]:
+        """What each trunk makes of an observation, float32[B, hidden[0]]."""
+        return tuple(encoder(observation, agent_type) for encoder in self.encoders)
+
+    def _told(self, features: tuple[jax.Array, ...], alive: jax.Array | None) -> tuple[jax.Array, ...]:
+        """Features after the agents of a slot have talked, where there is a channel: rows are slots times agents, agents fastest."""
+        if not self.channels:
+            return features
+        told = []
+        for channel, x in zip(self.channels, features, strict=False):
+            groups = x.reshape(-1, channel.agents, x.shape[-1])
+            living = jnp.ones(groups.shape[:2], bool) if alive is None else alive.reshape(groups.shape[:2])
+            told.append(channel(groups, living).reshape(x.shape[0], -1))
+        return tuple(told)
 
     def policy(self, features: tuple[jax.Array, ...], task: jax.Array) -> jax.Array:
         """Outputs for the distribution: float32[B, n] logits, or `[B, 2 d]` means and log standard deviations."""

@@ -20,6 +20,7 @@ from agents.core.sharding import everywhere, summed_gradient
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.encoders import observation_leaves
 from agents.networks.mlp import ACTIVATIONS
+from agents.networks.recurrent import UNITS
 from envs.core.autoreset import ActInput
 from envs.core.specs import EnvSpec, Vector, check_choice
 
@@ -37,6 +38,7 @@ class Data:
     is_first: jax.Array
     task: jax.Array
     agent_type: jax.Array | None
+    alive: jax.Array | None
     weight: jax.Array
     raw: jax.Array
     log_prob: jax.Array
@@ -58,8 +60,8 @@ class PPO:
         entropy, value_coef, max_grad_norm: weight of the entropy bonus; weight of the value loss; largest global norm of gradients.
         hidden: widths; the first is the encoder's (and the GRU's), the rest are the towers of actor and critic.
         activation: `tanh relu silu gelu`. embed_dim: width of an id's embedding.
-        shared_trunk: actor and critic share encoder and GRU. layer_norm_critic: LayerNorm in the critic's tower.
-        recurrent: `none` or `gru`.
+        shared_trunk: actor and critic share encoder and recurrent unit. layer_norm_critic: LayerNorm in the critic's tower.
+        recurrent: `none`, `gru` or `lstm`.
         heads: `shared`, or `per_task` output layers for policy and value.
         popart: value targets normalised per task (then the value head is per task whatever `heads`), advantages in the same units.
         popart_step: smallest step of the moving moments, per update.
@@ -97,7 +99,7 @@ class PPO:
     init_log_std: float = -0.5
 
     def __post_init__(self):
-        check_choice("recurrent", self.recurrent, ("none", "gru"))
+        check_choice("recurrent", self.recurrent, ("none", *UNITS))
         check_choice("evaluation", self.evaluation, ("greedy", "sample"))
         check_choice("heads", self.heads, ("shared", "per_task"))
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
@@ -117,19 +119,7 @@ class PPO:
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
         """Networks and optimizer. Raises TypeError for a space or observation kind that PPO cannot use."""
-        network = ActorCritic(
-            spec,
-            hidden=self.hidden,
-            embed_dim=self.embed_dim,
-            activation=self.activation,
-            shared_trunk=self.shared_trunk,
-            layer_norm_critic=self.layer_norm_critic,
-            recurrent=self.recurrent == "gru",
-            policy_heads=spec.num_tasks if self.heads == "per_task" else 1,
-            value_heads=spec.num_tasks if self.popart or self.heads == "per_task" else 1,
-            init_log_std=self.init_log_std,
-            rngs=nnx.Rngs(key),
-        )
+        network = self._build(spec, nnx.Rngs(key))
         graphdef, state = nnx.split(network)
         params = nnx.to_pure_dict(state)
         statistics: dict[str, Any] = {"popart": PopArt.init(spec.num_tasks)} if self.popart else {}
@@ -139,19 +129,35 @@ class PPO:
             statistics["observation"] = ObservationMoments.init(shapes)
         return TrainState(params, statistics, self._optimizer.init(params), graphdef)
 
+    def _build(self, spec: EnvSpec, rngs: nnx.Rngs, network: type[ActorCritic] = ActorCritic, **more: Any) -> ActorCritic:
+        """The network. Agents built on this one give another class, or more arguments of `ActorCritic`."""
+        return network(
+            spec,
+            hidden=self.hidden,
+            embed_dim=self.embed_dim,
+            activation=self.activation,
+            shared_trunk=self.shared_trunk,
+            layer_norm_critic=self.layer_norm_critic,
+            recurrent=self.recurrent,
+            policy_heads=spec.num_tasks if self.heads == "per_task" else 1,
+            value_heads=spec.num_tasks if self.popart or self.heads == "per_task" else 1,
+            init_log_std=self.init_log_std,
+            rngs=rngs,
+            **more,
+        )
+
     def initial_carry(self, batch: int | tuple[int, ...]) -> Any:
-        """`()` if feed-forward, else zeros float32[*batch, trunks, hidden[0]]."""
+        """`()` if feed-forward, else zeros float32[*batch, trunks, size], `size` that of the recurrent unit's memory."""
         if self.recurrent == "none":
             return ()
         lead = (batch,) if isinstance(batch, int) else tuple(batch)
-        return jnp.zeros((*lead, 1 if self.shared_trunk else 2, self.hidden[0]))
+        return jnp.zeros((*lead, 1 if self.shared_trunk else 2, UNITS[self.recurrent].SIZES * self.hidden[0]))
 
     def act(self, train_state: TrainState, carry: Any, inputs: ActInput, key: jax.Array, explore: bool) -> tuple[Any, Any, Any]:
         """Sampled (`explore`) or most likely actions. Extras: raw action, its log-probability, value, memory after the step."""
         network = self._network(train_state)
-        inputs = replace(inputs, observation=self._normalised(train_state, inputs.observation))
-        rows = _Rows(inputs, network.agent_types)
-        features, memory = network.features(rows.observation, rows.flat(carry), rows.is_first, rows.agent_type)
+        rows = _Rows(self._seen(train_state, inputs), network.agent_types)
+        features, memory = network.features(rows.observation, rows.flat(carry), rows.is_first, rows.agent_type, rows.alive)
         outputs = network.policy(features, rows.task)
         distribution = network.distribution
         mask = rows.action_mask
@@ -167,9 +173,9 @@ class PPO:
         seen = batch.inputs
         batch = replace(
             batch,
-            inputs=replace(batch.inputs, observation=self._normalised(train_state, batch.inputs.observation)),
-            last=replace(batch.last, observation=self._normalised(train_state, batch.last.observation)),
-            timestep=batch.timestep.replace(observation=self._normalised(train_state, batch.timestep.observation)),
+            inputs=self._seen(train_state, batch.inputs),
+            last=self._seen(train_state, batch.last),
+            timestep=self._seen(train_state, batch.timestep),
         )
         value, advantage, weight = self.targets(train_state, batch)
         data, carry = self._data(train_state, batch, value, advantage, weight)
@@ -183,8 +189,15 @@ class PPO:
             train_state = train_state.replace(statistics={**train_state.statistics, "observation": moments})
         return train_state, {**metrics, **learning}
 
-    def _normalised(self, train_state: TrainState, observation: Any) -> Any:
-        return train_state.statistics["observation"].normalise(observation) if self.normalise_observations else observation
+    def _seen(self, train_state: TrainState, what: Any) -> Any:
+        """An `ActInput` or `TimeStep` with the observation that the networks take."""
+        if not self.normalise_observations:
+            return what
+        return replace(what, observation=train_state.statistics["observation"].normalise(what.observation))
+
+    def _group(self, network: ActorCritic) -> int:
+        """Rows that are always computed together: the agents of a slot, where they talk."""
+        return network.channels[0].agents if network.channels else 1
 
     # Targets
 
@@ -212,7 +225,7 @@ class PPO:
     def _last_value(self, train_state: TrainState, batch: Rollout) -> jax.Array:
         network = self._network(train_state)
         rows = _Rows(batch.last, network.agent_types)
-        features, _ = network.features(rows.observation, rows.flat(batch.last_carry), rows.is_first, rows.agent_type)
+        features, _ = network.features(rows.observation, rows.flat(batch.last_carry), rows.is_first, rows.agent_type, rows.alive)
         return rows.unflat(self._value(train_state, network, features, rows.task))
 
     def _truncated_values(self, train_state: TrainState, batch: Rollout, where: jax.Array, otherwise: jax.Array) -> jax.Array:
@@ -223,30 +236,34 @@ class PPO:
         """
         network = self._network(train_state)
         shape, total = where.shape, where.size
-        block = min(total, max(16, total // 32))
-        lead = len(shape)
+        lead, group = len(shape), self._group(network)
+        groups = total // group
+        block = min(groups, max(16, groups // 32))
 
         def flat(x):
-            return x.reshape(total, *x.shape[lead:])
+            return x.reshape(groups, group, *x.shape[lead:])
 
         task = jnp.broadcast_to(batch.inputs.task.reshape(*batch.inputs.task.shape, *(1,) * (lead - 2)), shape)
-        seen = (batch.timestep.observation, batch.extras["carry"], task, where, otherwise)
-        observation, carry, task, where, otherwise = jax.tree.map(flat, everywhere(seen, lead))
+        seen = (batch.timestep.observation, batch.extras["carry"], task, batch.timestep.alive, where, otherwise)
         kinds = jnp.tile(jnp.asarray(network.agent_types, jnp.int32), total // shape[-1]) if network.agent_types else None
+        *seen, where, otherwise = jax.tree.map(flat, everywhere(seen, lead))
+        seen.append(None if kinds is None else kinds.reshape(groups, group))
 
         def values_of(rows):
-            seen, memory, tasks, types = jax.tree.map(lambda x: x[rows], (observation, carry, task, kinds))
-            features, _ = network.features(seen, memory, jnp.zeros(block, bool), types)
-            return self._value(train_state, network, features, tasks)
+            picked = jax.tree.map(lambda x: x[rows].reshape(block * group, *x.shape[2:]), tuple(seen))
+            observation, memory, tasks, alive, types = picked
+            features, _ = network.features(observation, memory, jnp.zeros(block * group, bool), types, alive)
+            return self._value(train_state, network, features, tasks).reshape(block, group)
 
         def more(state):
             return state[0].any()
 
         def body(state):
             left, values = state
-            rows = jnp.nonzero(left, size=block, fill_value=total)[0]
-            values = values.at[rows].set(values_of(jnp.minimum(rows, total - 1)), mode="drop")
-            return left.at[rows].set(False, mode="drop"), values
+            rows = jnp.nonzero(left.any(1), size=block, fill_value=groups)[0]
+            inside = jnp.minimum(rows, groups - 1)
+            new = jnp.where(where[inside], values_of(inside), values[inside])
+            return left.at[rows].set(False, mode="drop"), values.at[rows].set(new, mode="drop")
 
         return jax.lax.while_loop(more, body, (where, otherwise))[1].reshape(shape)
 
@@ -265,6 +282,7 @@ class PPO:
             is_first=wide(inputs.is_first),
             task=wide(inputs.task),
             agent_type=jnp.broadcast_to(jnp.asarray(types, jnp.int32), shape) if types else None,
+            alive=inputs.alive,
             weight=weight,
             raw=batch.extras["raw"],
             log_prob=batch.extras["log_prob"],
@@ -305,15 +323,20 @@ class PPO:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         recurrent = self.recurrent != "none"
         axis = 1 if recurrent else 0
-        rows = data.weight.shape[axis]
+        group = self._group(self._network(train_state))
+        rows = data.weight.shape[axis] // group
         size = rows // self.minibatches
         if size < 1:
-            unit = "sequences (slots times agents)" if recurrent else "rows"
+            unit = (
+                ("sequences (slots times agents)" if recurrent else "rows") if group == 1 else "slots" if recurrent else "slots times steps"
+            )
             raise ValueError(f"minibatches={self.minibatches} is more than the {rows} {unit} of a rollout")
         rate = self.learning_rate * (1.0 - progress) if self.anneal else jnp.float32(self.learning_rate)
 
         def minibatch(state, index):
             params, optimizer = state
+            if group > 1:
+                index = (index[:, None] * group + jnp.arange(group)).reshape(-1)
             part = jax.tree.map(lambda x: jnp.take(x, index, axis=axis, mode="clip"), data)
             memory = jax.tree.map(lambda x: x[index], carry)
             total = jnp.maximum(part.weight.sum(), 1.0)
@@ -323,7 +346,7 @@ class PPO:
             def loss(params, rows):
                 return self.loss(params, train_state.graphdef, *rows, total)
 
-            grads, metrics = summed_gradient(loss, params, (part, memory), (axis, 0))
+            grads, metrics = summed_gradient(loss, params, (part, memory), (axis, 0), group)
             metrics["grad/norm"] = optax.tree.norm(grads)
             updates, optimizer = self._optimizer.update(grads, optimizer, params)
             params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
@@ -343,9 +366,9 @@ class PPO:
         weight `total` of the whole minibatch. Advantages are used as they are."""
         network = nnx.merge(graphdef, params)
         if self.recurrent == "none":
-            features, _ = network.features(data.observation, carry, data.is_first, data.agent_type)
+            features, _ = network.features(data.observation, carry, data.is_first, data.agent_type, data.alive)
         else:
-            features = network.sequence(data.observation, carry, data.is_first, data.agent_type)
+            features = network.sequence(data.observation, carry, data.is_first, data.agent_type, data.alive)
             data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
         weight, advantage = data.weight, data.advantage
 
@@ -406,6 +429,7 @@ class _Rows:
 
         self.observation, self.action_mask = self.flat((inputs.observation, inputs.action_mask))
         self.is_first, self.task = wide(inputs.is_first), wide(inputs.task)
+        self.alive = None if inputs.alive is None else inputs.alive.reshape(-1)
         self.agent_type = jnp.tile(jnp.asarray(agent_types, jnp.int32), self.shape[0]) if agent_types else None
 
     def flat(self, tree: Any) -> Any:

@@ -20,7 +20,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from agents.core.agent import Rollout, TrainState, batch_shape
 from baselines.runners.base import Runner, RunState
 from baselines.runners.episodes import Episodes
-from envs.core.autoreset import AXIS, AutoReset, PoolConfig, starting_tasks
+from envs.core.autoreset import AXIS, ActInput, AutoReset, PoolConfig, starting_tasks
+from envs.core.functional import params_axes
 
 WAITING_TOO_MUCH = 0.02
 
@@ -185,19 +186,33 @@ class OnlineRunner(Runner):
         (slots, carry, running), (inputs, action, extras, timestep, ended) = jax.lax.scan(
             partial(self._step, state.train), start, jax.random.split(key, self.rollout_length)
         )
-        slots, last = self._autoreset.begin(slots)
+        slots, last = self._begin(slots)
         progress = jnp.minimum(state.updates / self.total_updates, 1.0).astype(jnp.float32)
         rollout = Rollout(inputs, action, extras, timestep, state.carry, last, carry, progress)
         episodes = replace(state.episodes, running=running).add(ended)
         return replace(state, slots=slots, carry=carry, episodes=episodes), rollout
 
+    def _begin(self, slots: Any) -> tuple[Any, ActInput]:
+        """`AutoReset.begin`, with what a centralised critic sees."""
+        slots, inputs = self._autoreset.begin(slots)
+        return slots, replace(inputs, global_observation=self._look(slots.state, slots.params)) if self._sees_global else inputs
+
+    @property
+    def _sees_global(self) -> bool:
+        return self.env.num_agents > 1 and getattr(self.agent, "sees_global", False)
+
+    def _look(self, state: Any, params: Any) -> Any:
+        return jax.vmap(self.env.global_observation, in_axes=(0, params_axes()))(state, params)
+
     def _step(self, train: TrainState, loop: Any, key: jax.Array) -> tuple[Any, Any]:
         slots, carry, running = loop
-        slots, inputs = self._autoreset.begin(slots)
+        slots, inputs = self._begin(slots)
         action, carry, extras = self.agent.act(train, carry, inputs, key, True)
         # The first episodes start at staggered times: they are cut short and would bias the metrics.
         whole = slots.episode > 0
         slots, timestep = self._autoreset.step(slots, action)
+        if self._sees_global:
+            timestep = timestep.replace(global_observation=self._look(slots.state, slots.params))
         running, ended = running.step(inputs, timestep, whole)
         return (slots, carry, running), (inputs, action, extras, timestep, ended)
 

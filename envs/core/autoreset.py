@@ -35,6 +35,7 @@ class ActInput:
         task: int32[N] index into the task suite.
         valid: bool[N]; False while a finished slot waits for a fresh episode: its action is ignored, its transition is no data.
         alive: bool[N, A]; None for one agent.
+        global_observation: PyTree `[N, ...]`, only while agents learn that ask for it (attribute `sees_global`).
     """
 
     observation: Any
@@ -43,6 +44,7 @@ class ActInput:
     task: jax.Array
     valid: jax.Array
     alive: jax.Array | None = None
+    global_observation: Any = None
 
 
 @jax.tree_util.register_dataclass

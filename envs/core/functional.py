@@ -52,6 +52,7 @@ class TimeStep:
         metrics: scalars with fixed keys; always `success` (float32 0/1) and `illegal_actions` (int32, this step).
         alive: bool[A]; None for one agent. The episode ends when every agent is done.
         duration: int32[], primitive steps this transition took (1; options more). The bootstrap factor is gamma ** duration.
+        global_observation: filled in by runners for agents that ask for it; environments leave it None.
     """
 
     observation: Any
@@ -62,6 +63,7 @@ class TimeStep:
     metrics: Mapping[str, jax.Array]
     alive: jax.Array | None = None
     duration: jax.Array | int = field(default_factory=lambda: jnp.int32(1))
+    global_observation: Any = None
 
     def replace(self, **changes) -> TimeStep:
         return replace(self, **changes)

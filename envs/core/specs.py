@@ -64,6 +64,7 @@ class EnvSpec:
         horizon: longest episode over the tasks, in env steps.
         conditioning: how the task is shown to the agent; one of `CONDITIONINGS`.
         skill_graph: PyTree of arrays that describes a skill graph, or None.
+        global_observation_space: what a centralised critic may see; None for one agent, and where nothing is declared.
     """
 
     observation_space: gym.Space
@@ -75,6 +76,7 @@ class EnvSpec:
     horizon: int
     conditioning: str
     skill_graph: Any = None
+    global_observation_space: gym.Space | None = None
 
 
 def spec_of(env: Any) -> EnvSpec:
@@ -89,6 +91,7 @@ def spec_of(env: Any) -> EnvSpec:
         horizon=int(env.suite.horizons.max()),
         conditioning=env.conditioning,
         skill_graph=env.skill_graph,
+        global_observation_space=getattr(env, "global_observation_space", None) if env.num_agents > 1 else None,
     )
 
 

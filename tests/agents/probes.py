@@ -165,3 +165,37 @@ class Locks(FunctionalEnv):
         return state, TimeStep(
             jnp.ones(1), right.sum().astype(jnp.float32), jnp.bool_(True), jnp.bool_(False), self.action_mask(0, params), found
         )
+
+
+@dataclass(frozen=True)
+class Whisper(FunctionalEnv):
+    """One step, two agents: the first sees a bit, the second nothing. Both get 1 if the second names the bit.
+
+    Alone the second can do no better than 1/2; told, the team gets 1.
+    """
+
+    num_agents = 2
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    observation_kinds = Vector()
+    action_space = gym.spaces.Discrete(2)
+
+    @cached_property
+    def suite(self) -> TaskSuite:
+        return TaskSuite(("whisper",), {"horizon": np.asarray([1], np.int32)})
+
+    def observe(self, bit):
+        """Row 0: the bit as -1 or 1. Both: who they are."""
+        return jnp.concatenate([jnp.stack([2.0 * bit - 1.0, jnp.float32(0)])[:, None], jnp.eye(2)], 1)
+
+    def global_observation(self, state, params):
+        return 2.0 * state[None] - 1.0
+
+    def reset(self, key, params):
+        bit = jax.random.bernoulli(key).astype(jnp.float32)
+        no, yes = jnp.zeros(2, bool), jnp.ones(2, bool)
+        return bit, TimeStep(self.observe(bit), jnp.zeros(2), no, no, None, metrics(0), alive=yes)
+
+    def step(self, key, state, action, params):
+        right = (action[1] == state).astype(jnp.float32)
+        over = jnp.ones(2, bool)
+        return state, TimeStep(self.observe(state), jnp.full(2, right), over, ~over, None, metrics(right), alive=~over)

@@ -167,7 +167,7 @@ def test_registry_knows_ppo_and_outsiders():
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"recurrent": "lstm"}, "recurrent"),
+        ({"recurrent": "rnn"}, "recurrent"),
         ({"heads": "many"}, "heads"),
         ({"activation": "sin"}, "activation"),
         ({"epochs": 0}, "epochs"),

@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from agents.networks.encoders import Encoder, observation_leaves
-from agents.networks.gru import GRU
 from agents.networks.heads import Head, TaskVector
 from agents.networks.mlp import MLP
+from agents.networks.recurrent import GRU
 from envs.core.specs import EnvSpec, Ids, Image, Set, Tokens, Vector
 
 Box, Dict = gym.spaces.Box, gym.spaces.Dict

@@ -147,7 +147,7 @@ def test_values_survive_quoting():
         ("train", [ENV, "agent=ppo", "agent.lr=1"], "unknown key agent.lr"),
         ("train", [ENV, "agent=ppo", "agent.hidden=3"], "agent.hidden=3 has the wrong type: expected list of integer"),
         ("train", [ENV, "agent=ppo", "agent.clip=-1"], "agent=ppo: clip=-1.0 must be positive"),
-        ("train", [ENV, "agent=ppo", "agent.recurrent=lstm"], "recurrent='lstm'"),
+        ("train", [ENV, "agent=ppo", "agent.recurrent=rnn"], "recurrent='rnn'"),
         ("train", [ENV, "agent=ppo", "size=hugo"], "size=hugo is unknown"),
         ("train", [ENV, "agent=ppo", "env_kwargs.task=coal"], "env_kwargs.task: write task= instead"),
         ("train", [ENV, "agent=ppo", "env_kwargs={a:1}", "env_kwargs.b=2"], "env_kwargs= and env_kwargs.b= set the same key"),
