@@ -1,5 +1,5 @@
-"""What rooms share whose tasks are rows of one table: the arguments `task`, `observation`, `conditioning` and `horizon`, and how the task is
-shown. A room adds `table`, `leaves` and `kinds`, and calls `shown` with what it observed."""
+"""What rooms share whose tasks are rows of one table: the arguments `task`, `observation`, `conditioning` and `horizon`, and how the task
+is shown. A room adds `table`, `leaves` and `kinds`, and calls `shown` with what it observed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def wander(key: jax.Array, steps: int, deviation: Any, memory: Any) -> jax.Array
 def breeze(
     key: jax.Array, steps: int, *, speed: Any, gusts: Any, speed_memory: Any, direction: Any, veer: Any, direction_memory: Any, most: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Speed, m/s in [0, `most`], and direction from which the wind blows, degrees clockwise from north in [0, 360): float32[steps + 1] each.
+    """Speed, m/s in [0, `most`], and direction from which the wind blows, degrees clockwise from north: float32[steps + 1] each.
 
     Args:
         speed, gusts: mean and standard deviation, m/s. direction, veer: the same, degrees. speed_memory, direction_memory: see `wander`.

@@ -114,8 +114,8 @@ class WindFarm(TaskRoom[Farm, tuple, TaskRow]):
 
     The score is the energy of the episode in MWh, less the wear in MWh where the task has such costs: the sum over steps and turbines of
     what each earned. With `reward="team"` each gets the mean, so a return is the score divided by 8. Success: at least 75 percent of what
-    is available without wakes, yaw and wear. HIVEX steps 5,000 times; the default horizon of 250 minutes spans four correlation times of the
-    wind's direction, which is enough for policies to differ, and `horizon=5000` is there.
+    is available without wakes, yaw and wear. HIVEX steps 5,000 times; the default horizon of 250 minutes spans four correlation times of
+    the wind's direction, which is enough for policies to differ, and `horizon=5000` is there.
 
     Args:
         level: the layout, 0 to 8: default, grid, chain, circle, square, cross, two_rows, field, random.

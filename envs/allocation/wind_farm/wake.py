@@ -18,7 +18,7 @@ For a turbine with thrust coefficient `c`, turbulence intensity `I` and yaw `g`,
 Signs: yaw = direction of the wind - heading of the rotor, in degrees; positive yaw turns the rotor counter-clockwise, seen from above.
 Yaws beyond 88.8 degrees count as 88.8.
 
-The constants are the published defaults (alpha 0.58, beta 0.077, ka 0.38, kb 0.004). `tests/envs/allocation/wind_farm` compares with FLORIS.
+The constants are the published defaults (alpha 0.58, beta 0.077, ka 0.38, kb 0.004). The tests compare with FLORIS 4.7.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALPHA, BETA, KA, KB = 0.58, 0.077, 0.38, 0.004
 YAW_LOSS = 1.88
 LEAST_COSINE = 0.02
 
-# NREL 5 MW reference turbine (Jonkman et al. 2009; corrected table of NREL/turbine-models): wind speed in m/s, power in MW, thrust coefficient.
+# NREL 5 MW reference turbine (Jonkman et al. 2009; corrected table of NREL/turbine-models): wind speed m/s, power MW, thrust.
 CURVE = (
     (2.9, 0.0, 0.0), (3.0, 0.0405, 1.132), (4.0, 0.1777, 0.9995), (5.0, 0.4039, 0.9177), (6.0, 0.7376, 0.8608), (7.0, 1.1872, 0.8154),
     (7.2, 1.2925, 0.8079), (7.5, 1.4607, 0.7977), (7.8, 1.6421, 0.7886), (8.0, 1.7712, 0.7871), (9.0, 2.5186, 0.7858),
@@ -126,27 +126,26 @@ def flow(position: jax.Array, yaw: jax.Array, speed: jax.Array, direction: jax.A
     running = jnp.asarray(speed) <= CUT_OUT
 
     side, height, profile = rotor()
-    loss = [jnp.zeros(9)] * turbines  # sum of the squares of the deficits
-    intensity = [jnp.float32(AMBIENT)] * turbines
-    velocities = []
+    # Of the turbines that are still to come: sums of squared deficits at their points, and turbulence.
+    loss, intensity = jnp.zeros((turbines, 9)), jnp.full(turbines, AMBIENT, jnp.float32)
+    velocities, intensities = [], []
     for i in range(turbines):
-        velocity = speed * jnp.cbrt(((profile * (1.0 - jnp.sqrt(loss[i]))) ** 3).mean())
+        velocity = speed * jnp.cbrt(((profile * (1.0 - jnp.sqrt(loss[0]))) ** 3).mean())
         velocities.append(velocity)
-        later = turbines - i - 1
-        if not later:
+        intensities.append(intensity[0])
+        if i == turbines - 1:
             break
         c = jnp.where(running, curve(velocity)[1], 1e-4) * cos[i]
         dx, dy = x[i + 1 :] - x[i], y[i + 1 :] - y[i]
-        deficit = wake(c, cos[i], angle[i], intensity[i], dx[:, None], dy[:, None] + side, height)
+        deficit = wake(c, cos[i], angle[i], intensity[0], dx[:, None], dy[:, None] + side, height)
         induction = (1.0 - jnp.sqrt(1.0 - c * cos[i])) / (2.0 * cos[i])
         covered = (deficit * profile * speed > 0.05).mean(1)
         near = (dx > 0.1) & (dx <= 15 * DIAMETER) & (jnp.abs(dy) < 2 * DIAMETER)
         added = 0.5 * induction**0.8 * AMBIENT**0.1 * (jnp.where(near, dx, DIAMETER) / DIAMETER) ** -0.32 * covered * near
-        for j in range(later):
-            loss[i + 1 + j] = loss[i + 1 + j] + deficit[j] ** 2
-            intensity[i + 1 + j] = jnp.maximum(intensity[i + 1 + j], jnp.sqrt(added[j] ** 2 + AMBIENT**2))
+        loss = loss[1:] + deficit**2
+        intensity = jnp.maximum(intensity[1:], jnp.sqrt(added**2 + AMBIENT**2))
     back = order.T
-    velocity, turbulence = back @ jnp.stack(velocities), back @ jnp.stack(intensity)
+    velocity, turbulence = back @ jnp.stack(velocities), back @ jnp.stack(intensities)
     return Flow(velocity, turbulence, power(velocity, yaw, speed))
 
 
