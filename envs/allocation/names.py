@@ -12,5 +12,11 @@ ROOMS: dict[str, dict[str, Any]] = {
         "description": "Two to eight couriers fetch and deliver parcels before their deadlines, each on one battery.",
         "config": "couriers_ppo",
     },
+    "FairDivision": {
+        "env": "fair_division.env:FairDivision",
+        "description": "Goods or chores arrive one by one and are handed out at once; everybody is owed a maximin share.",
+        "score": "score",
+        "direction": "max",
+    },
     **routing_rooms(),
 }
