@@ -15,6 +15,10 @@ AGENTS: dict[str, str] = {
     "commnet": "agents.multiagent.commnet:CommNet",
     "tarmac": "agents.multiagent.tarmac:TarMAC",
     "bicnet": "agents.multiagent.bicnet:BiCNet",
+    "vdn": "agents.multiagent.vdn:VDN",
+    "qmix": "agents.multiagent.qmix:QMIX",
+    "pqn_vdn": "agents.multiagent.pqn_vdn:PQNVDN",
+    "attention_model": "agents.multiagent.attention_model:AttentionModel",
     "skills": "agents.skills.skills:Skills",
 }
 

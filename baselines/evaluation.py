@@ -51,7 +51,9 @@ class AgentPolicy:
 
     def memory(self, num_slots: int, num_agents: int) -> Any:
         """Memory of `num_slots` fresh episodes."""
-        return self.agent.initial_carry(batch_shape(num_slots, num_agents))
+        batch = batch_shape(num_slots, num_agents)
+        carry_of = getattr(self.agent, "carry_of", None)  # where its shape depends on the environment
+        return self.agent.initial_carry(batch) if carry_of is None else carry_of(self.train_state, batch)
 
     def act(self, keys: jax.Array, inputs: ActInput, memory: Any) -> tuple[Any, Any]:
         """Actions and new memory of N slots, `keys: key[N]`. Each slot's draw depends on its own key alone."""

@@ -140,8 +140,10 @@ def _run_here(config: TrainConfig) -> Run:
 def make_runner(config: TrainConfig, env: Any, agent: Any, chunk_updates: int | None = None) -> Any:
     """The runner of a config. `chunk_updates`: what the run was started with; None: the config's, or derived from it."""
     from baselines.runners.base import Runner
+    from baselines.runners.episodic import EpisodicRunner
     from baselines.runners.host import HostRunner
     from baselines.runners.online import OnlineRunner
+    from envs.core.starts import with_starts
 
     shared: dict[str, Any] = {"env": env, "agent": agent, "num_envs": config.num_envs, "seeds": config.seeds}
     shared |= {"chunk_updates": 1, "total_updates": 1}
@@ -151,7 +153,10 @@ def make_runner(config: TrainConfig, env: Any, agent: Any, chunk_updates: int | 
         if stepped_here:
             probe = HostRunner(**shared)
         else:
-            probe = OnlineRunner(
+            whole = getattr(agent, "whole_episodes", False)
+            if whole:
+                shared["env"] = with_starts(env, agent.starts)
+            probe = (EpisodicRunner if whole else OnlineRunner)(
                 **shared,
                 pool=pool_of(config, env),
                 max_restarts=config.max_restarts,

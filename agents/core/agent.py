@@ -24,12 +24,14 @@ class TrainState:
         statistics: what belongs to the model but is not trained by gradient (e.g. `PopArt`); a PyTree.
         optimizer: optimizer state, a PyTree.
         graphdef: static description of the networks; `flax.nnx.merge(graphdef, params)` gives the module.
+        replay: past play that an agent goes on learning from (`agents.core.replay`); () where there is none.
     """
 
     params: Any
     statistics: Any
     optimizer: Any
     graphdef: Any = field(metadata={"static": True})
+    replay: Any = ()
 
     def replace(self, **changes) -> TrainState:
         return replace(self, **changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +9,12 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from gymnasium.vector.utils import batch_space
 
 from agents.core.agent import TrainState
+from agents.multiagent.joint import joint_spec
 from agents.networks.actor_critic import ActorCritic
 from agents.online.ppo import PPO
-from envs.core.specs import EnvSpec, Image, Set, Tokens, Vector
+from envs.core.specs import EnvSpec
 
 
 class CentralCritic(ActorCritic):
@@ -63,18 +62,14 @@ class MAPPO(PPO):
         return super().init(key, spec)
 
     def _build(self, spec: EnvSpec, rngs: nnx.Rngs, **more: Any) -> ActorCritic:
-        joint = not self.sees_global or spec.global_observation_space is None
-        space: Any = spec.global_observation_space
-        kinds = None if joint else _vectors(space)
-        if joint:
-            space, kinds = batch_space(spec.observation_space, spec.num_agents), _joint(spec.observation_kinds)
+        team = joint_spec(spec, self.sees_global)
         both = replace(
             spec,
-            observation_space=gym.spaces.Dict({"own": spec.observation_space, "global": space}),
-            observation_kinds={"own": spec.observation_kinds, "global": kinds},
+            observation_space=gym.spaces.Dict({"own": spec.observation_space, "global": team.observation_space}),
+            observation_kinds={"own": spec.observation_kinds, "global": team.observation_kinds},
         )
         network = super()._build(spec, rngs, critic_spec=both, network=CentralCritic, **more)
-        network.joint = joint
+        network.joint = not self.sees_global or spec.global_observation_space is None
         return network
 
     def _seen(self, train_state: TrainState, what: Any) -> Any:
@@ -89,17 +84,3 @@ class MAPPO(PPO):
             return jnp.broadcast_to(jnp.expand_dims(leaf, at), (*lead, *leaf.shape[at:]))
 
         return replace(what, observation={"own": what.observation, "global": jax.tree.map(to_all, shown)})
-
-
-def _vectors(space: gym.Space) -> Any:
-    """A `Vector` for every leaf of a space."""
-    return {name: _vectors(part) for name, part in space.spaces.items()} if isinstance(space, gym.spaces.Dict) else Vector()
-
-
-def _joint(kinds: Any) -> Any:
-    """Kinds of the observations of all agents, stacked: in a set of each agent, whose element it is matters."""
-    if isinstance(kinds, Mapping):
-        return {name: _joint(kind) for name, kind in kinds.items()}
-    if isinstance(kinds, Image | Tokens):
-        raise TypeError(f"critic='observations' cannot use observations of kind {type(kinds).__name__}; legal kinds: Vector, Ids, Set")
-    return Vector() if isinstance(kinds, Set) else kinds

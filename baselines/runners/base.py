@@ -107,7 +107,9 @@ class Runner(ABC):
             raise ValueError(f"seed_index={seed_index} must lie in [0, {count})")
         one = jax.tree.map(lambda x: jnp.asarray(x[seed_index]), dict(model))
         blank = jax.eval_shape(partial(self.agent.init, spec=self.env.spec), jax.random.key(0))
-        return AgentPolicy(self.agent, blank.replace(optimizer=()).with_model(one), samples(self.agent) if explore is None else explore)
+        return AgentPolicy(
+            self.agent, blank.replace(optimizer=(), replay=()).with_model(one), samples(self.agent) if explore is None else explore
+        )
 
     def abstract_model(self) -> dict[str, Any]:
         """Shapes and dtypes of `model`."""

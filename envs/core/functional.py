@@ -7,7 +7,7 @@ arrays: they can be jitted, vmapped and scanned, use typed PRNG keys only, and n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -251,10 +251,16 @@ def random_action(key: jax.Array, env: FunctionalEnv, mask: jax.Array | None) ->
     nvec = [int(space.n)] if isinstance(space, gym.spaces.Discrete) else [int(n) for n in space.nvec]
     if mask is None:
         mask = jnp.ones(lead + (sum(nvec),), bool)
+    picks = random_choices(key, nvec, mask)
+    return picks[..., 0] if isinstance(space, gym.spaces.Discrete) else picks
+
+
+def random_choices(key: jax.Array, nvec: Sequence[int], mask: jax.Array) -> jax.Array:
+    """int32[..., m]: a uniformly random legal option of each of m choices, from `mask: bool[..., sum(nvec)]`."""
     # The legal action with the largest random word. One word is drawn per slot and mixed with the action's number (the finaliser of
     # MurmurHash3): a hundred times cheaper than one draw per action. The number itself stands in the low bits, so a plain maximum finds it.
     picks, start = [], 0
-    words = jax.random.bits(key, (*lead, len(nvec)), jnp.uint32)
+    words = jax.random.bits(key, (*mask.shape[:-1], len(nvec)), jnp.uint32)
     for part, size in enumerate(nvec):
         width = max(1, (size - 1).bit_length())
         number = jnp.arange(size, dtype=jnp.uint32)
@@ -265,4 +271,4 @@ def random_action(key: jax.Array, env: FunctionalEnv, mask: jax.Array | None) ->
         best = jnp.where(mask[..., start : start + size], mixed | jnp.uint32(1 << 31), 0).max(-1)
         picks.append((best & jnp.uint32((1 << width) - 1)).astype(jnp.int32))
         start += size
-    return picks[0] if isinstance(space, gym.spaces.Discrete) else jnp.stack(picks, axis=-1)
+    return jnp.stack(picks, axis=-1)

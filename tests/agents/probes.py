@@ -199,3 +199,38 @@ class Whisper(FunctionalEnv):
         right = (action[1] == state).astype(jnp.float32)
         over = jnp.ones(2, bool)
         return state, TimeStep(self.observe(state), jnp.full(2, right), over, ~over, None, metrics(right), alive=~over)
+
+
+@dataclass(frozen=True)
+class TwoStep(FunctionalEnv):
+    """The two-step game of the QMIX paper (Rashid et al. 2018, section 5): the first agent's first action chooses between two games.
+
+    In the first game every joint action pays 7; in the second one (0, 0) pays 0, (1, 1) pays 8 and the others 1. A sum of utilities cannot
+    represent the second game and prefers the sure 7; a monotonic function can, and finds the 8.
+    """
+
+    num_agents = 2
+    observation_space = gym.spaces.Box(0, 1, (5,), np.float32)
+    observation_kinds = Vector()
+    action_space = gym.spaces.Discrete(2)
+
+    @cached_property
+    def suite(self) -> TaskSuite:
+        return TaskSuite(("two_step",), {"horizon": np.asarray([2], np.int32)})
+
+    def at(self, state, reward, over):
+        place = (jnp.arange(3) == state).astype(jnp.float32)
+        seen = jnp.concatenate([jnp.broadcast_to(place, (2, 3)), jnp.eye(2)], 1)
+        ends = jnp.full(2, over)
+        return state, TimeStep(seen, jnp.full(2, reward, jnp.float32), ends, jnp.zeros(2, bool), None, metrics(reward == 8), alive=~ends)
+
+    def global_observation(self, state, params):
+        return (jnp.arange(3) == state).astype(jnp.float32)
+
+    def reset(self, key, params):
+        return self.at(jnp.int32(0), 0.0, False)
+
+    def step(self, key, state, action, params):
+        pays = jnp.asarray([[0.0, 1.0], [1.0, 8.0]])[action[0], action[1]]
+        reward = jnp.where(state == 0, 0.0, jnp.where(state == 1, 7.0, pays))
+        return self.at(jnp.where(state == 0, 1 + action[0], state), reward, state > 0)
