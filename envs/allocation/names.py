@@ -18,5 +18,53 @@ ROOMS: dict[str, dict[str, Any]] = {
         "score": "score",
         "direction": "max",
     },
+    "Cluster": {
+        "env": "cluster.env:Cluster",
+        "description": "Nodes of a cluster balance their load: tasks are forwarded as they arrive and migrated while they run.",
+        "score": "score",
+        "direction": "min",
+    },
+    "BoxNet1": {
+        "env": "box_net.env:BoxNet1",
+        "description": "Arms in a grid of cells hand coloured boxes on from cell to cell until each is in a goal.",
+        "score": "score",
+        "direction": "min",
+    },
+    "BoxNet2": {
+        "env": "box_net.corners:BoxNet2",
+        "description": "Arms in a grid move coloured boxes from corner to corner, where their motions can collide.",
+        "score": "score",
+        "direction": "min",
+    },
+    "BoxLift": {
+        "env": "box_lift.env:BoxLift",
+        "description": "Lifters of different strength join to lift boxes whose weight they do not know.",
+        "score": "score",
+        "direction": "min",
+    },
+    "Warehouse": {
+        "env": "warehouse.env:Warehouse",
+        "description": "Robots on narrow tracks bring boxes from shelves to the dispatch without collisions.",
+        "score": "score",
+        "direction": "min",
+    },
+    "WindFarm": {
+        "env": "wind_farm.env:WindFarm",
+        "description": "Eight turbines turn with the wind and stand in each other's wakes; the Gaussian wake model, as in FLORIS.",
+        "score": "score",
+        "direction": "max",
+    },
+    "WildfireResources": {
+        "env": "wildfire_resources.env:WildfireResources",
+        "description": "Nine towers send crews to their own sector and to their neighbours while a fire moves through the forest.",
+        "score": "score",
+        "direction": "max",
+    },
+    "AerialWildfire": {
+        "env": "aerial_wildfire.env:AerialWildfire",
+        "description": "Three planes scoop water from the sea and drop it on a burning island; nine tasks.",
+        "score": "score",
+        "direction": "max",
+    },
     **routing_rooms(),
 }

@@ -10,8 +10,9 @@ fitted them to a fire on Spetses. Rates of several neighbours add, and a step of
 1 - exp(-rate dt). A straight front is fed by three neighbours, so that it moves faster than R. A cell burns for a number of steps that is
 drawn in advance, and never a second time.
 
-All chance is a hash of two words that an episode draws at reset, of the cell and of the step: the same fire for every policy until that policy
-touches it. Rows run from north to south and columns from west to east; wind directions say from where it blows, degrees clockwise from north.
+All chance is a hash of two words that an episode draws at reset, of the cell and of the step: the same fire for every policy until that
+policy touches it. Rows run from north to south and columns from west to east; wind directions say from where it blows, degrees clockwise
+from north.
 """
 
 from __future__ import annotations

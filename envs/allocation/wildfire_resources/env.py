@@ -38,8 +38,8 @@ class TaskRow(NamedTuple):
     """One task, or `[T, ...]` tasks.
 
     spread: rate of spread without wind, m/s; wind, gusts: mean and standard deviation of its speed, m/s; veer: deviation of its direction,
-    degrees; memory: steps of both (see `wind.wander`); fires: cells that burn at the start; kept, sent: ha for a tower's crews that stand at
-    their own tower, or at others, the whole episode; horizon: step limit; index: place in the suite.
+    degrees; memory: steps of both (see `wind.wander`); fires: cells that burn at the start; kept, sent: ha for a tower's crews that stand
+    at their own tower, or at others, the whole episode; horizon: step limit; index: place in the suite.
     """
 
     spread: Any
@@ -105,18 +105,19 @@ class WildfireResources(TaskRoom[Watch, tuple, TaskRow]):
     """Nine towers watch a forest of 3 x 3 km, a sector of 1 km2 each, and send their crews to their own sector or to three neighbours.
 
     A tower has 10 crews. In each step (one minute) it adds or removes one crew at each of four places: its own sector and its three
-    neighbours (of the middle one, three of four, drawn at reset). Crews that are removed are in reserve and can be sent in the same step; if
-    fewer are in reserve than a tower adds, a random choice of its orders is carried out. A crew counts 1 at home and 0.8 next door; F is the
-    sum over a sector, B the number of its burning cells.
+    neighbours (of the middle one, three of four, drawn at reset). Crews that are removed are in reserve and can be sent in the same step;
+    if fewer are in reserve than a tower adds, a random choice of its orders is carried out. A crew counts 1 at home and 0.8 next door; F is
+    the sum over a sector, B the number of its burning cells.
 
     - Each burning cell of the sector is put out with probability 1 - exp(-0.006 F / B).
     - The rate at which its cells catch fire (see `wildfire`) falls by exp(-F / 40): crews dig lines and wet the edges.
     - Then the fire spreads, in the wind of that minute; a cell burns for 20 to 39 minutes.
 
-    The score is the area that never burnt, in ha, plus what the sub-task pays for crews that stand where it wants them: 450 ha for all crews
-    over the whole horizon, as "the same goal, with more for what is sent to neighbours" (or kept) of HIVEX. It starts with the area that does
-    not burn at the start, and the sum over steps and towers of what each earned changes it: a tower earns -1 for a cell of its sector that
-    catches fire. With `reward="team"` each gets the mean. Success: the fire is out; that also ends the episode where nothing is paid for crews.
+    The score is the area that never burnt, in ha, plus what the sub-task pays for crews that stand where it wants them: 450 ha for all
+    crews over the whole horizon, as "the same goal, with more for what is sent to neighbours" (or kept) of HIVEX. It starts with the area
+    that does not burn at the start, and the sum over steps and towers of what each earned changes it: a tower earns -1 for a cell of its sector that
+    catches fire. With `reward="team"` each gets the mean. Success: the fire is out; that also ends the episode where nothing is paid for
+    crews.
 
     Args:
         level: difficulty, 1 to 10: wind, dryness and number of fires.
@@ -348,8 +349,8 @@ class WildfireResources(TaskRoom[Watch, tuple, TaskRow]):
         return self.shown(leaves, params)
 
     def global_observation(self, state: Watch, params: Params) -> jax.Array:
-        """float32[1840]: per cell whether it burns; per cell whether it stands; crews of each tower at its four places, over 10; speed of the
-        wind, sine and cosine of its direction, time left."""
+        """float32[1840]: per cell whether it burns; per cell whether it stands; crews of each tower at its four places, over 10; speed of
+        the wind, sine and cosine of its direction, time left."""
         at = jnp.minimum(state.clock, state.speed.shape[0] - 1)
         angle = jnp.deg2rad(state.direction[at])
         air = jnp.stack([state.speed[at] / MOST_WIND, jnp.sin(angle), jnp.cos(angle), 1.0 - state.clock / params.task.horizon])

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 class Rule(NamedTuple):
     """What a place is worth to a tower: burning cells of the sector + `coming` times the cells there that catch fire within ten minutes if
-    nobody is there, times `near` where it is a neighbour's, divided by (crews that stand there)^`shared`. `home`, `away`: what the task pays,
-    added for the own sector and for neighbours."""
+    nobody is there, times `near` where it is a neighbour's, divided by (crews that stand there)^`shared`. `home`, `away`: what the task
+    pays, added for the own sector and for neighbours."""
 
     coming: Any
     near: Any
@@ -31,8 +31,8 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class MostBurning:
-    """Every tower sends all its crews to the sector with most burning cells among its own and its neighbours', and leaves them where they are
-    while none burns. Where the task pays for crews, they go home, or to the first neighbour, as soon as nothing burns in reach."""
+    """Every tower sends all its crews to the sector with most burning cells among its own and its neighbours', and leaves them where they
+    are while none burns. Where the task pays for crews, they go home, or to the first neighbour, as soon as nothing burns in reach."""
 
     def init(self, params: Params) -> Any:
         return ()
@@ -45,8 +45,8 @@ class MostBurning:
 
 
 def towards(state: Watch, worth: jax.Array) -> jax.Array:
-    """int32[A, 4]: orders that bring each tower's crews to the place of the largest `worth` (float32[A, 4]), one crew a step and place; those
-    of towers with nothing worth going to stay."""
+    """int32[A, 4]: orders that bring each tower's crews to the place of the largest `worth` (float32[A, 4]), one crew a step and place;
+    those of towers with nothing worth going to stay."""
     best = worth.argmax(1)
     target = jnp.arange(BRANCHES) == best[:, None]
     wanted = (worth.max(1) > 0)[:, None]

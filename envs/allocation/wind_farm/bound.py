@@ -15,9 +15,9 @@ def without_wakes(instance: Farm, row: TaskRow) -> float:
     """MWh that no policy exceeds.
 
     A turbine's power never falls with the wind at its rotor, wakes only slow that wind, and they only add fatigue. So the value of a
-    turbine is at most that of the best course of its rotor outside of all wakes: dynamic programming over time and the 72 headings that steps of 5
-    degrees reach, with the drive's limit, the yaw at the start, and the costs of storm and travel. The bound is the sum over turbines, plus
-    1e-5 of the energy for rounding.
+    turbine is at most that of the best course of its rotor outside of all wakes: dynamic programming over time and the 72 headings that
+    steps of 5 degrees reach, with the drive's limit, the yaw at the start, and the costs of storm and travel. The bound is the sum over
+    turbines, plus 1e-5 of the energy for rounding.
     """
     _, _, profile = wake.rotor()
     mean = np.cbrt((profile.astype(np.float64) ** 3).mean())

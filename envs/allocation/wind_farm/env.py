@@ -141,7 +141,7 @@ class WindFarm(TaskRoom[Farm, tuple, TaskRow]):
 
     def leaves(self) -> dict[str, gym.Space]:
         return {
-            "self": gym.spaces.Box(-1, 1, (12,), np.float32),
+            "self": gym.spaces.Box(-1, 1, (11,), np.float32),
             "others": gym.spaces.Box(-1, 1, (TURBINES - 1, OTHER_FEATURES), np.float32),
             "others_shown": gym.spaces.Box(0, 1, (TURBINES - 1,), np.bool_),
         }
@@ -260,7 +260,7 @@ class WindFarm(TaskRoom[Farm, tuple, TaskRow]):
         air, turbines = self._sights(state, params)
         place_ = state.position / (20.0 * wake.DIAMETER)
         wide = jnp.broadcast_to(air, (TURBINES, air.shape[0]))
-        own = jnp.concatenate([jnp.clip(place_, -1, 1), turbines[:, 2:], wide, jnp.ones((TURBINES, 1))], -1)
+        own = jnp.concatenate([jnp.clip(place_, -1, 1), turbines[:, 2:], wide], -1)
         others = np.array([[j for j in range(TURBINES) if j != i] for i in range(TURBINES)])
         there = turbines[others]
         way = jnp.clip(there[..., :2] - turbines[:, None, :2], -1, 1)
