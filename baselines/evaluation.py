@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -225,6 +225,30 @@ def evaluate(
     kept = (*FIELDS, "score", "illegal_actions")
     table = {name: {k: columns[k][i * episodes : (i + 1) * episodes] for k in kept} for i, name in enumerate(names)}
     return Evaluation(env.split, seed, episodes, score, direction, table)
+
+
+def bounds(
+    env: Any,
+    *,
+    episodes: int = EPISODES,
+    seed: int = 0,
+    tasks: Sequence[str] | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """What `env.bound` proves of the episodes that `evaluate` runs: task -> float64[episodes]. `progress` is called after each."""
+    names = tuple(tasks) if tasks is not None else tuple(env.suite.names[i] for i in env.suite.splits[env.split])
+    auto: AutoReset = AutoReset(env, stagger=False)
+    found = {}
+    for name in names:
+        slots = first_slots(auto, seed, [name] * episodes, range(episodes))
+        plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, (slots.state, slots.rows))
+        states, rows = jax.device_get(plain)
+        values = []
+        for i in range(episodes):
+            values.append(float(env.bound(*jax.tree.map(lambda leaf, i=i: leaf[i], (states, rows)))))
+            progress()
+        found[name] = np.asarray(values, np.float64)
+    return found
 
 
 def _base_key(env: FunctionalEnv, seed: int) -> jax.Array:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from baselines import build
@@ -44,9 +45,13 @@ class Trained:
         self.model, manifest = folder.load_model(checkpoint, self.runner.abstract_model())
         self.update, self.metadata = manifest.update, manifest.metadata
 
-    def policy(self, seed: int | None = None, explore: bool | None = None) -> Any:
-        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`."""
-        return self.runner.policy(self.model, self.check_seed(seed), explore)
+    def policy(self, seed: int | None = None, explore: bool | None = None, env: Any = None) -> Any:
+        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`, for `env` where that has another number of agents
+        than the run's (see `check_fits`)."""
+        runner = self.runner
+        if env is not None and env.num_agents != self.env.num_agents:
+            runner = build.make_loader(env, build.make_agent(self.config.agent), self.config.seeds)
+        return runner.policy(self.model, self.check_seed(seed), explore)
 
     def check_seed(self, seed: int | None) -> int:
         """Index of a seed of the run (None: its first); ConfigError if it is none of them."""
@@ -56,13 +61,23 @@ class Trained:
         return 0 if seed is None else seeds.index(seed)
 
     def check_fits(self, env: Any) -> None:
-        """ConfigError if an environment's spaces are not those that the policy was trained on."""
+        """ConfigError if an environment's spaces are not those that the policy was trained on, or if it has another number of agents and the
+        policy's parameters depend on that."""
         from baselines.results import describe_spec
 
         theirs, ours = describe_spec(self.env.spec), describe_spec(env.spec)
         for name in ours:
-            if ours[name] != theirs[name]:
+            if ours[name] != theirs[name] and name != "num_agents":
                 raise ConfigError(f"env: {name} is {ours[name]}, the run was trained with {theirs[name]}")
+        if ours["num_agents"] == theirs["num_agents"]:
+            return
+        runner = build.make_loader(env, build.make_agent(self.config.agent), self.config.seeds)
+        shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), r.abstract_model()) for r in (self.runner, runner)]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"env: num_agents is {ours['num_agents']}, the run was trained with {theirs['num_agents']}, and the parameters of "
+                f"agent={self.config.agent.name} depend on that number; agents that serve any number: ippo, commnet, tarmac, bicnet, vdn, pqn_vdn"
+            )
 
 
 def load(run_dir: str | Path, checkpoint: str | int = "last", seed: int | None = None) -> Policy:

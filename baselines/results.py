@@ -16,7 +16,7 @@ import numpy as np
 
 from baselines import build
 from baselines.config import ConfigError, EvaluateConfig, hint, to_dict
-from baselines.evaluation import PROTOCOL, Evaluation, evaluate
+from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import write_json
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore")
@@ -159,6 +159,10 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     normal = _normalized(seeds, references, strong[0]) if seeds and strong and "random" in references else None
     if normal is not None:
         columns.append("normalised score")
+    bound = {name: np.asarray(values) for name, values in content.get("bounds", {}).items()}
+    if bound:
+        columns += ["bound", "gap"]
+        judged = seeds or [references[strong[0] if strong else "random"]]
     rows = []
     for task in (*first.names, *([None] if several else [])):
         row: dict[str, Any] = {"task": task or "all tasks"}
@@ -171,8 +175,19 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
         if normal is not None:
             values = [v for k, v in normal.items() if task in (None, k)]
             row["normalised score"] = f"{np.mean(values):.1f}" if values else None
+        if bound:
+            names = [task] if task else list(bound)
+            row["bound"] = float(np.mean([bound[name].mean() for name in names]))
+            gaps = np.concatenate([_gaps(e.tasks[name]["score"], bound[name]) for e in judged for name in names])
+            row["gap"] = f"{np.median(gaps):.1f}%"
         rows.append(row)
     return columns, rows
+
+
+def _gaps(scores: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """100 |score - bound| / |bound|, percent, of each episode whose bound is not 0."""
+    scores, sure = np.asarray(scores), np.abs(bound) > 1e-9
+    return 100.0 * np.abs(scores - bound)[sure] / np.abs(bound)[sure] if sure.any() else np.zeros(1)
 
 
 def _mean(evaluation: Evaluation, task: str | None, metric: str) -> float:
@@ -238,7 +253,7 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
     chosen = {name: _reference(env, str(name), row, config.episodes, None, None, lambda _: None)}
     if name != "random" and "random" in env.references:
         chosen["random"] = _reference(env, "random", row, config.episodes, None, None, lambda _: None)
-    return {
+    content = {
         "protocol": PROTOCOL,
         "env": row.id,
         "split": config.split,
@@ -249,6 +264,7 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
         "seeds": {},
         "references": chosen,
     }
+    return _certified(content, config, env)
 
 
 def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
@@ -268,12 +284,12 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
     for seed in seeds:
         if seed not in theirs.seeds:
             raise ConfigError(f"seeds={seed} is no seed of this run; {hint(str(seed), map(str, theirs.seeds))}")
-    policies = {seed: trained.policy(seed, config.explore) for seed in seeds}
+    policies = {seed: trained.policy(seed, config.explore, env) for seed in seeds}
     asked = {k: v for k, v in to_dict(config).items() if k in SUFFIX_KEYS and v not in (None, {}, False)}
     if config.split == "test" and config.episodes < theirs.episodes:  # a quick look does not replace the run's own evaluation
         asked["episodes"] = config.episodes
     suffix = f"-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}" if asked else ""
-    return evaluate_run(
+    content = evaluate_run(
         Path(str(config.run_dir)),
         env,
         policies,
@@ -285,6 +301,19 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
         suffix=suffix,
         cached=own and not config.env_kwargs,
     )
+    return _certified(content, config, env, tasks)
+
+
+def _certified(content: dict[str, Any], config: EvaluateConfig, env: Any, tasks: Sequence[str] | None = None) -> dict[str, Any]:
+    """With the bound of every episode, where the environment knows one: `bounds`, task -> list."""
+    if not config.bounds or not hasattr(env, "bound"):
+        return content
+    from baselines.progress import counting
+
+    names = tuple(tasks) if tasks is not None else tuple(env.suite.names[i] for i in env.suite.splits[env.split])
+    with counting("bounds", len(names) * config.episodes) as count:
+        found = bounds(env, episodes=config.episodes, tasks=names, progress=count)
+    return {**content, "bounds": {name: list(map(float, values)) for name, values in found.items()}}
 
 
 def chosen_tasks(config: Any, env: Any) -> list[str] | None:
