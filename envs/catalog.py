@@ -25,7 +25,9 @@ KINDS = ("env", "collection")
 # Arguments of the adapters (`gym.make`, `gym.make_vec`), not of environments.
 ADAPTER_ARGUMENTS = ("render_mode", "num_envs", "autoreset_mode", "resample_tasks", "max_episode_steps", "max_cycles", "device")
 # Who acts in an environment with several agents, where it does not say more itself: one agent for all, or each for itself.
-GOVERNANCES = ("central", "decentral")
+GOVERNANCES = ("central", "decentral", "hybrid")
+# Arguments of a channel between agents (`envs.core.communication.talking`).
+CHANNEL_ARGUMENTS = ("symbols", "message_length", "topology", "bit_budget")
 
 _ID = re.compile(r"^(?:[\w-]+/)?[\w.-]+-v\d+$")
 _GYMNASIUM = "envs.core.gymnasium_adapter"
@@ -101,8 +103,8 @@ class Row:
             if any(p.kind is p.VAR_KEYWORD for p in parameters):
                 return None
             names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
-        if self.multi_agent and "governance" not in names:
-            names.append("governance")
+        if self.multi_agent:
+            names += [name for name in ("governance", *CHANNEL_ARGUMENTS) if name not in names]
         return tuple(name for name in names if name not in self.kwargs)
 
 
@@ -140,7 +142,9 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
     Args:
         id: an id of the catalog.
         **kwargs: constructor arguments; None means the default, lists become tuples. Several agents also take `governance`: "decentral"
-            (the default), or "central" for one agent that acts for all (`envs.core.central.Central`).
+            (the default), "central" for one agent that acts for all (`envs.core.central.Central`), or "hybrid", each for itself, seeing
+            what a centre sees (`envs.core.communication.Bulletin`); and a channel between them: `symbols` (0: none), `message_length`,
+            `topology`, `bit_budget` (`envs.core.communication.Channel`).
 
     Raises:
         UnknownIdError: unknown id. TypeError: an argument that this id does not take (the legal ones are named).
@@ -159,11 +163,21 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
         near = difflib.get_close_matches(name, legal, 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise TypeError(f"{row.id}: unknown argument {name!r}; {hint}legal arguments: {', '.join(legal) or 'none'}")
-    own = "governance" in inspect.signature(constructor).parameters
-    governance = given.pop("governance", None) if row.multi_agent and not own else None
+    own = inspect.signature(constructor).parameters
+    taken = [name for name in ("governance", *CHANNEL_ARGUMENTS) if row.multi_agent and name not in own]
+    around = {name: given.pop(name) for name in taken if name in given}
+    governance = around.pop("governance", None)
     if governance not in (None, *GOVERNANCES):
         raise ValueError(f"governance={governance!r} is not supported here; legal values: {', '.join(GOVERNANCES)}")
     env = constructor(**{**row.kwargs, **given})
+    if around:
+        from envs.core.communication import talking
+
+        env = talking(env, **around)
+    if governance == "hybrid":
+        from envs.core.communication import Bulletin
+
+        return Bulletin(env)
     if governance == "central":
         from envs.core.central import Central
 
