@@ -66,5 +66,11 @@ ROOMS: dict[str, dict[str, Any]] = {
         "score": "score",
         "direction": "max",
     },
+    "EdgeOffloading": {
+        "env": "edge_offloading.env:EdgeOffloading",
+        "description": "Mobile users run DAGs of tasks on their device, on edge servers with queues or in the cloud; 2 to 262,144 users.",
+        "score": "score",
+        "direction": "min",
+    },
     **routing_rooms(),
 }
