@@ -230,9 +230,11 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     @cached_property
     def references(self):
+        from envs.allocation.routing.anneal import Annealing, applies
         from envs.allocation.routing.references import Ants, Nearest
 
-        return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": Ants(self)}
+        expert = Annealing(self) if applies(self) else Ants(self)
+        return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": expert}
 
     # Dynamics.
 

@@ -206,7 +206,7 @@ def _prizes(key: jax.Array, variant: Variant, far: jax.Array, customers: int, is
     u = jax.random.uniform(k_prize, (nodes,))
     if variant.collect == "any":
         uniform = (1 + jnp.floor(100 * u)) / 100
-        distant = (1 + jnp.floor(99 * far / far.max())) / 100
+        distant = (1 + jnp.floor(99 * far / far.max() + 1e-3)) / 100  # the farthest has a prize of 1
         prize = jnp.where(kind == CONSTANT, 1.0, jnp.where(kind == ANY, uniform, distant))
         return {"prize": jnp.where(is_depot, 0, prize).astype(jnp.float32)}
     prize = jnp.where(is_depot, 0, 4 * u / customers)  # twice what is wanted, in expectation
