@@ -21,7 +21,7 @@ from flax import nnx
 from agents.core.agent import Rollout, TrainState
 from agents.core.distributions import Categorical
 from agents.networks.attention import AttentionNet, Nodes
-from agents.networks.encoders import observation_leaves
+from agents.networks.encoders import beside, observation_leaves
 from envs.core.autoreset import ActInput
 from envs.core.specs import EnvSpec, Ids, Set, Vector, check_choice
 
@@ -233,7 +233,7 @@ class _Layout:
             raise TypeError(
                 f"attention_model points at an element of a Set: none of {sorted(leaves)} has one per action ({spec.action_space})"
             )
-        masks = {kind.mask for kind, _ in leaves.values() if isinstance(kind, Set)}
+        masks = {beside(name, kind.mask) for name, (kind, _) in leaves.items() if isinstance(kind, Set)}
         places = [n for n, (kind, space) in leaves.items() if isinstance(kind, Ids) and kind.vocab == actions and space.shape == (1,)]
         vectors = tuple(name for name, (kind, _) in leaves.items() if isinstance(kind, Vector) and name not in masks)
         own = sum(int(np.prod(leaves[name][1].shape)) for name in vectors)

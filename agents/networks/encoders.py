@@ -164,6 +164,12 @@ def observation_leaves(spec: EnvSpec) -> dict[str, tuple[Kind, gym.Space]]:
     return found
 
 
+def beside(name: str, other: str) -> str:
+    """Name of a leaf in the same dict as the leaf `name`."""
+    lead, slash, _ = name.rpartition("/")
+    return f"{lead}{slash}{other}"
+
+
 def _leaf(name: str, kind: Kind, space: gym.Space, embed_dim: int, rngs: nnx.Rngs) -> Any:
     if isinstance(space, gym.spaces.MultiBinary):
         space = gym.spaces.Box(0, 1, space.shape, space.dtype)
@@ -176,5 +182,5 @@ def _leaf(name: str, kind: Kind, space: gym.Space, embed_dim: int, rngs: nnx.Rng
     if isinstance(kind, Image):
         return ImageLeaf(space, rngs)
     if isinstance(kind, Set):
-        return SetLeaf(space, kind.mask, 8 * embed_dim, rngs)
+        return SetLeaf(space, beside(name, kind.mask), 8 * embed_dim, rngs)
     return TokensLeaf(space, kind.vocab, 8 * embed_dim, rngs)

@@ -35,7 +35,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Set:
-    """`[num_elements, features]`, order without meaning; `mask` names the leaf (bool[num_elements]) that says which exist."""
+    """`[num_elements, features]`, order without meaning; `mask` names the leaf beside it (bool[num_elements]) that says which exist."""
 
     mask: str
 

@@ -99,9 +99,9 @@ def kinds(case: Case) -> None:
             if isinstance(kind, Image):
                 assert len(shape) == 3 and leaf.dtype == np.uint8, f"{name}: an Image is uint8[H, W, C], got {leaf.dtype}{shape}"
             if isinstance(kind, Set):
-                mask = named.get(f"['{kind.mask}']")
+                mask = named.get(f"{name.rpartition('[')[0]}['{kind.mask}']")
                 assert mask is not None and mask.dtype == bool and mask.shape == leaf.shape[:-1], (
-                    f"{name}: Set(mask={kind.mask!r}) needs a leaf of that name, bool{leaf.shape[:-1]}"
+                    f"{name}: Set(mask={kind.mask!r}) needs a leaf of that name beside it, bool{leaf.shape[:-1]}"
                 )
 
 

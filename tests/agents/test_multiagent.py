@@ -147,3 +147,15 @@ def test_mappo_refuses_what_it_cannot_do():
         registry.make("mappo", {"shared_trunk": True})
     with pytest.raises(ValueError, match="rounds"):
         registry.make("commnet", {"rounds": -1})
+
+
+@pytest.mark.parametrize("name", ["mappo", "commnet"])
+def test_observations_that_hold_sets(name):
+    """The critic's own half of the observation lies one level deeper: a set finds its mask beside it."""
+    import envs
+
+    env = envs.make("Allocation/Couriers-v0")
+    agent = registry.make(name, {**SMALL, **({"shared_trunk": False} if name == "mappo" else {})})
+    runner = OnlineRunner(env, agent, 4, chunk_updates=1, total_updates=1)
+    state, metrics = runner.train_chunk(runner.init())
+    assert np.isfinite(metrics["loss/total"]).all()

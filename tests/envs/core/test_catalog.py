@@ -56,8 +56,8 @@ def test_one_agent_for_all():
     env = envs.make("Toy/Corridor2-v0", governance="central", horizon=7)
     assert env.num_agents == 1 and env.env == toys.Corridor2(horizon=7)
     assert envs.make("Toy/Corridor2-v0", governance="decentral") == envs.make("Toy/Corridor2-v0") == toys.Corridor2()
-    with pytest.raises(ValueError, match="governance='hybrid'.*central, decentral"):
-        envs.make("Toy/Corridor2-v0", governance="hybrid")
+    with pytest.raises(ValueError, match="governance='chaos'.*central, decentral, hybrid"):
+        envs.make("Toy/Corridor2-v0", governance="chaos")
     with pytest.raises(TypeError, match="unknown argument 'governance'"):
         envs.make("Toy/Chain-v0", governance="central")
     observation, info = gym.make("Toy/Corridor2-v0", governance="central").reset(seed=0)
