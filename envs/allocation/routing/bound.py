@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import coo_matrix, csr_matrix, vstack
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -155,8 +155,6 @@ def _team(inside: np.ndarray, values: np.ndarray, prize: np.ndarray, vehicles: i
     while True:
         index = np.flatnonzero(chosen)
         matrix = np.vstack([inside[index].T.astype(float), np.ones(len(index))])
-        from scipy.optimize import linprog
-
         done = linprog(-values[index], A_ub=matrix, b_ub=np.append(np.ones(customers), vehicles), method="highs")
         prices = np.maximum(-done.ineqlin.marginals, 0)
         gain = values - inside @ prices[:-1]
@@ -245,8 +243,8 @@ def _in_general(env: Routing, network: Network) -> float:
 
 
 def _some_in_general(env: Routing, network: Network, way: np.ndarray) -> float:
-    """A visit costs at least half of the two shortest ways at the customer: so much length buys at most the fractional knapsack's prize; and
-    a customer costs at least the lesser of that and its penalty."""
+    """A visit costs at least half of the two shortest ways at the customer: so much length buys at most the prize of the fractional
+    knapsack, and a customer costs at least the lesser of that and its penalty."""
     first = env.kind.depots
     apart = np.sort(np.where(np.eye(len(way), dtype=bool), np.inf, way), 1)
     half = apart[:, :2].sum(1) / 2

@@ -72,9 +72,10 @@ def cheapest(route: Route) -> tuple[np.ndarray, np.ndarray]:
 
     singles = 1 << np.arange(customers, dtype=np.int64)
     costs = np.full((customers, customers), np.inf, np.float32)
-    times = None if route.ready is None else costs.copy()
     np.fill_diagonal(costs, route.out)
-    if times is not None:
+    times = None
+    if route.ready is not None:
+        times = np.full_like(costs, np.inf)
         np.fill_diagonal(times, np.maximum(route.out, route.ready))
     layer, found_sets, found = singles, [], []
     held = 0
