@@ -1,0 +1,346 @@
+import importlib.util
+import itertools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.allocation.base import instances, play
+from envs.allocation.edge_offloading import model, rules
+from envs.allocation.edge_offloading.bound import Applications
+from envs.allocation.edge_offloading.env import LEVELS, EdgeOffloading
+from envs.allocation.edge_offloading.generator import CELL, generate, grid
+from envs.allocation.edge_offloading.plan import Planner, follow, simulate
+from envs.core.functional import Params
+
+WAIT, DEVICE, SERVER, CLOUD = range(4)
+
+
+class Scene:
+    """Two users, one server, one application of two tasks each: the second after the first. No data unless asked for."""
+
+    def __init__(self):
+        self.env = EdgeOffloading(users=2, servers=1, nearest=1, applications=1, tasks=2, task="deep", reward="individual")
+        self.params = self.env.default_params()
+        self.state = jax.jit(self.env.reset)(jax.random.key(0), self.params)[0]
+        self.step = jax.jit(self.env.step)
+        self.look = jax.jit(rules.look)
+
+    def place(self, input=0.0, output=0.0, cycles=(0.25, 0.5), weight=(1, 2), snr=15.0):
+        both = lambda x: jnp.broadcast_to(jnp.asarray(x, jnp.float32), (2, 2))  # noqa: E731
+        world = self.state.world._replace(
+            speed=jnp.ones(2),
+            server_speed=jnp.full(1, 5.0),
+            snr=jnp.full((2, 1), snr),
+            rank=jnp.arange(2),
+            cycles=both(cycles),
+            input=both([input, 0.0]),
+            output=both([output, 0.0]),
+            before=jnp.asarray([[0, 1]] * 2, jnp.uint32),
+            exists=jnp.full(2, 3, jnp.uint32),
+            sink=jnp.full(2, 2, jnp.uint32),
+            release=jnp.zeros((2, 1), jnp.int32),
+            weight=jnp.asarray(weight, jnp.float32)[:, None],
+            key=both([2.0, 1.0]) + 1000 * jnp.asarray(weight, jnp.float32)[:, None],
+        )
+        return self.look(replace(self.state, world=world))
+
+    def act(self, state, *actions):
+        return jax.device_get(self.step(jax.random.key(0), state, jnp.asarray(actions, jnp.int32), self.params))
+
+    def until_done(self, state, *actions):
+        """Slots until all is done if each user's tasks all go to one place, and the last time step."""
+        for slots in range(1, 200):
+            legal = np.asarray(rules.legal(state))
+            state, timestep = self.act(state, *[a if legal[i, a] else WAIT for i, a in enumerate(actions)])
+            if timestep.done:
+                return slots, state, timestep
+        raise AssertionError("never done")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return Scene()
+
+
+# ---- rules, by hand ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_on_the_device_by_hand(scene):
+    state = scene.place()
+    assert np.asarray(rules.legal(state)).all() and state.head.tolist() == [0, 0]
+    state, timestep = scene.act(state, DEVICE, WAIT)
+    assert state.head.tolist() == [-1, 0] and not state.done.any() and timestep.alive.all()
+    # A slot costs priority x 0.05 s; the device of 1 GHz spends 1 W, which costs 0.5 per joule.
+    np.testing.assert_allclose(timestep.reward, [-0.05 - 0.5 * 0.05, -2 * 0.05], rtol=1e-5)
+    np.testing.assert_allclose([timestep.metrics["reward/latency"], timestep.metrics["reward/energy"]], [-0.15, -0.025], rtol=1e-5)
+    for _ in range(4):  # 0.25 Gcycles take five slots
+        state, timestep = scene.act(state, WAIT, WAIT)
+    assert state.done.tolist() == [1, 0] and state.head.tolist() == [1, 0]
+    state, timestep = scene.act(state, DEVICE, SERVER)
+    again, timestep = scene.act(state, DEVICE, WAIT)  # nothing is ready
+    assert timestep.metrics["illegal_actions"] == 1
+    assert scene.act(state, WAIT, WAIT)[0].work.tolist() == again.work.tolist()
+    slots, state, timestep = scene.until_done(scene.place(), DEVICE, DEVICE)
+    assert slots == 15 and timestep.metrics["success"] == 1 and timestep.terminated.all() and not timestep.truncated.any()
+    np.testing.assert_allclose(timestep.metrics["score"], (0.75 * (1 + 2) + 2 * 0.5 * 0.75) / 2, rtol=1e-5)
+    np.testing.assert_allclose(state.joules, 0.75, rtol=1e-5)
+
+
+def test_shared_channel_by_hand(scene):
+    # SNR 15 are 4 bit/s/Hz: 0.5 x 4 Mbit per slot of 0.05 s on 10 MHz. Two streams have 0.25 log2(31) each.
+    np.testing.assert_allclose(model.uplink(15.0, np.array([1, 2])), [2.0, 0.25 * np.log2(31)], rtol=1e-6)
+    start = scene.place(input=4.0)
+    state, _ = scene.act(start, SERVER, WAIT)
+    np.testing.assert_allclose(state.air[0], [0, 2, 0], atol=1e-5)
+    assert state.streams.tolist() == [1] and state.load.tolist() == [250]
+    state, _ = scene.act(state, WAIT, CLOUD)  # the cloud is reached through the same channel
+    np.testing.assert_allclose([state.air[0, 1], state.air[1, 2]], [2 - 0.25 * np.log2(31), 4 - 0.25 * np.log2(31)], rtol=1e-5)
+    assert state.streams.tolist() == [2]
+    np.testing.assert_allclose(state.joules, [0.2 * 0.1, 0.2 * 0.05], rtol=1e-5)
+    state, _ = scene.act(state, WAIT, WAIT)
+    # What is left takes less than a slot, and only that much energy.
+    left = 2 - 0.25 * np.log2(31)
+    np.testing.assert_allclose(state.joules[0], 0.2 * (0.1 + 0.05 * left / (0.25 * np.log2(31))), rtol=1e-5)
+    assert state.air[0, 1] == 0 and state.done[0] == 0
+    assert scene.act(state, WAIT, WAIT)[0].done[0] == 1  # 0.25 Gcycles at 5 GHz take one slot
+
+
+def test_wires_by_hand():
+    lies = jnp.asarray([[3.0, 8.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]])  # device, two servers, cloud
+    slots = np.asarray(model.wires(jnp.asarray([4.0, 0.0, 2.0]), lies, jnp.asarray([False, True, False])))
+    # To the device and server 1: 8 Mbit at 10 per slot and 5 Mbit at 5 per slot; to the cloud what came through the air and the 8 Mbit.
+    assert slots[0].tolist() == [1 + 1 + 3 + 1, 3 + 1, 1 + 1 + 3 + 1, 3 + 3]
+    assert slots[1].tolist() == [0, 0, 0, 3]  # the way back of a result
+    assert slots[2].tolist() == [0, 0, 0, 3 + 1]
+
+
+def test_a_server_keeps_its_task_and_prefers_priority(scene):
+    state = scene.place(cycles=(0.5, 0.5))  # two slots each
+    # The first one there is not interrupted by the second, of higher priority.
+    state, _ = scene.act(state, SERVER, WAIT)
+    state, _ = scene.act(state, WAIT, SERVER)
+    assert state.done.tolist() == [1, 0]
+    np.testing.assert_allclose(state.work[:, 1], [0, 0.5])
+    # Both there at the same time: the priority decides, then the rank.
+    for weight, first in (((1, 2), 1), ((2, 1), 0), ((2, 2), 1)):
+        state = scene.place(cycles=(0.5, 0.5), weight=weight)
+        state, _ = scene.act(state, SERVER, SERVER)
+        state, _ = scene.act(state, WAIT, WAIT)
+        assert np.flatnonzero(state.done).tolist() == [first]
+
+
+def test_the_horizon_charges_what_is_left(scene):
+    horizon = replace(scene.params, task=scene.params.task._replace(horizon=jnp.int32(3)))
+    state = scene.place()
+    for _ in range(3):
+        state, timestep = jax.device_get(scene.step(jax.random.key(0), state, jnp.zeros(2, jnp.int32), horizon))
+    assert timestep.truncated.all() and not timestep.terminated.any() and timestep.done and timestep.metrics["success"] == 0
+    np.testing.assert_allclose(timestep.metrics["score"], ((0.15 + 0.75) * 3 + 2 * 0.5 * 0.75) / 2, rtol=1e-5)
+
+
+# ---- worlds -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("users", "servers"), [(7, 3), (40, 21)])
+def test_worlds(users, servers):
+    env = EdgeOffloading(users=users, servers=servers, task="light")
+    world = jax.device_get(
+        jax.jit(lambda key: generate(key, env.suite.take(0), env.shared_params(), users, servers, 3, 2, 8))(jax.random.key(3))
+    )
+    assert sorted(world.rank.tolist()) == list(range(users))
+    cells = (world.position // CELL).astype(int)
+    home = cells[:, 0] * grid(servers)[1] + cells[:, 1]
+    counts = np.bincount(home, minlength=servers)
+    assert counts.sum() == users and counts.max() - counts.min() <= 1
+    away = np.linalg.norm(world.position[:, None] - world.site, axis=-1)
+    site = (world.site // CELL).astype(int)
+    reach = (abs(site[None] - cells[:, None]) <= 1).all(-1)
+    for user in range(users):
+        nearest = [s for s in np.argsort(away[user]) if reach[user, s]][:3]
+        assert world.near[user].tolist() == nearest + [servers] * (3 - len(nearest))
+    tasks = np.arange(16)
+    before = (world.before[..., None] >> tasks.astype(np.uint32)) & 1 != 0
+    exists = (world.exists[:, None] >> tasks.astype(np.uint32)) & 1 != 0
+    user, task, earlier = np.nonzero(before)
+    assert (earlier < task).all() and (earlier // 8 == task // 8).all() and exists[user, task].all() and exists[user, earlier].all()
+    follows = before.any(1)
+    np.testing.assert_array_equal((world.sink[:, None] >> tasks.astype(np.uint32)) & 1 != 0, exists & ~follows)
+    assert ((world.input > 0) == (exists & ~before.any(2))).all() and ((world.output > 0) == follows).all()
+    assert ((world.cycles > 0) == exists).all() and (world.release >= 0).all() and world.release.max() < 160
+
+
+def test_the_trace_is_read_for_its_task_alone(monkeypatch):
+    env = EdgeOffloading(task="alibaba")
+    table = env.shared_params()
+    assert table.cycles.shape[1] == 8 and 4000 < len(table.tasks) < 6000
+    other = EdgeOffloading(task="alibaba", split="test").shared_params()
+    assert abs(len(other.tasks) - len(table.tasks)) <= 1 and not np.array_equal(other.cycles[:100], table.cycles[:100])
+    world = jax.device_get(instances(env, 4)[0].world)
+    words = (world.before >> np.repeat([0, 8], 8).astype(np.uint32)).reshape(-1, 8)
+    jobs = {job.tobytes() for job in np.asarray(table.before)}
+    assert all(job.tobytes() in jobs for job in words)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert EdgeOffloading().suite.names == ("light", "heavy", "deep") and EdgeOffloading().shared_params().cycles.shape == (1, 1)
+    import envs.allocation.traces as traces
+
+    traces.jobs.cache_clear(), traces._parsed.cache_clear()
+    with pytest.raises(ImportError, match=r"taskloom\[traces\]"):
+        EdgeOffloading(task="alibaba").shared_params()
+
+
+# ---- scores -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_rewards_sum_to_the_score():
+    env = EdgeOffloading(users=3, servers=2, nearest=2, applications=1, tasks=2, reward="mixed", task="light", horizon=24)
+    step, params = jax.jit(env.step), env.default_params()
+    state, timestep = jax.jit(env.reset)(jax.random.key(2), params)
+    total, random = 0.0, np.random.RandomState(0)
+    while not timestep.done:
+        alive, mask = np.asarray(timestep.alive), np.asarray(timestep.action_mask)
+        action = np.array([random.choice(np.flatnonzero(row)) for row in mask], np.int32)
+        state, timestep = step(jax.random.key(0), state, action, params)
+        assert not np.asarray(timestep.reward)[~alive].any()
+        total += float(timestep.reward.sum())
+    np.testing.assert_allclose(total / 3, -timestep.metrics["score"], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Two users, one server, three places, one application of three tasks: few enough to try every table of places."""
+    env = EdgeOffloading(users=2, servers=1, nearest=1, applications=1, tasks=3, task="heavy")
+    states, rows = instances(env, 6)
+    tables = jnp.asarray(list(itertools.product(range(3), repeat=6)), jnp.int8).reshape(-1, 2, 3)
+    price = lambda state, table: simulate(state, jnp.int32(320), lambda network: follow(table, network))[1]  # noqa: E731
+    costs = jax.jit(jax.vmap(jax.vmap(price, in_axes=(None, 0)), in_axes=(0, None)))(states, tables)
+    return env, states, rows, np.asarray(costs).min(1) / 2
+
+
+def test_expert_optimum_and_bound(small):
+    env, states, rows, best = small
+    expert = play(env, Planner(env, generations=24, children=8), states, rows)
+    states, rows = jax.device_get((states, rows))
+    for i in range(6):
+        instance = jax.tree.map(lambda leaf, i=i: leaf[i], states)
+        bound, relaxed = env.bound(instance, jax.tree.map(lambda leaf, i=i: leaf[i], rows)), solved(instance)
+        assert bound <= relaxed + 1e-4 and relaxed <= best[i] + 1e-4 and best[i] <= expert[i] * (1 + 1e-5)
+    np.testing.assert_allclose(expert, best, rtol=0.05)
+
+
+def solved(instance):
+    """Optimal score with free channels and known times: places and starts by CP-SAT, a server and a lane take one task at a time."""
+    cp_model = pytest.importorskip("ortools.sat.python.cp_model")
+    apps, scale, latest = Applications(instance, 320), 10_000, 200
+    m, cost = cp_model.CpModel(), []
+    lanes, servers = {}, {}
+    for a in range(apps.number):
+        end, at = [], []
+        for t in np.flatnonzero(apps.exists[a]):
+            finish = m.new_int_var(0, latest, "")
+            here = [m.new_bool_var("") if apps.reached[a, p] else m.new_constant(0) for p in range(apps.places)]
+            m.add_exactly_one(here)
+            parents = np.flatnonzero(apps.before[a, t])
+            for p in range(apps.places):
+                work, back = int(apps.work[a, t, p]), int(apps.back[a, t, p])
+                least = int(apps.sources[a, t, p]) + work + back
+                length = m.new_int_var(least, latest, "")
+                begin = m.new_int_var(0, latest, "")
+                lanes.setdefault((a, p), []).append(m.new_optional_interval_var(begin, length, finish, here[p], ""))
+                if 0 < p < apps.places - 1:
+                    start = m.new_int_var(-latest, latest, "")
+                    servers.setdefault(apps.server[a, p - 1], []).append(m.new_optional_interval_var(start, work, finish, here[p], ""))
+                m.add(begin >= int(apps.release[a])).only_enforce_if(here[p])
+                energy = apps.device_cost[a, t] if p == 0 else apps.air_cost[a, p] * apps.input[a, t]
+                cost.append(here[p] * int(scale * energy))
+                for parent in parents:
+                    moves = apps.moves(apps.input[:, t], apps.output[:, parent])[a]
+                    m.add(begin >= end[parent]).only_enforce_if(here[p])
+                    for q in range(apps.places):
+                        m.add(length >= int(moves[q, p]) + work + back).only_enforce_if(here[p], at[parent][q])
+            end.append(finish), at.append(here)
+        complete = m.new_int_var(0, latest, "")
+        m.add_max_equality(complete, end)
+        cost.append((complete - int(apps.release[a])) * int(scale * model.SLOT * apps.weight[a]))
+    for intervals in [*lanes.values(), *servers.values()]:
+        m.add_no_overlap(intervals)
+    m.minimize(sum(cost))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers, solver.parameters.max_time_in_seconds = 1, 20
+    assert solver.solve(m) == cp_model.OPTIMAL
+    return solver.objective_value / scale / apps.number
+
+
+def test_prices_make_the_bound_better(small):
+    env, states, _, best = small
+    instance = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states))
+    apps = Applications(instance, 320)
+    values = [apps.priced(rounds) for rounds in (1, 20)]
+    # Without prices the first round is the plain bound or better; prices add to it.
+    assert apps.alone() <= values[0] + 1e-9 <= values[1] + 1e-9 <= 2 * best[0] + 1e-4
+
+
+def test_references_stand_in_order():
+    env = EdgeOffloading(users=4, servers=2, nearest=2, applications=1, tasks=4, task="heavy")
+    states, rows = instances(env, 12)
+    names = {**env.references, "expert": Planner(env, generations=8, children=4)}
+    scores = {name: play(env, reference, states, rows) for name, reference in names.items()}
+    assert (scores["expert"] <= scores["heuristic"] * (1 + 1e-5)).all() and scores["expert"].mean() < 0.97 * scores["heuristic"].mean()
+    assert scores["heuristic"].mean() < 0.8 * min(scores["random"].mean(), scores["local"].mean())
+
+
+@pytest.mark.parametrize("users", [64, pytest.param(1024, marks=pytest.mark.slow), pytest.param(16_384, marks=pytest.mark.slow)])
+def test_the_heuristic_is_better_at_every_size(users):
+    env = EdgeOffloading(users=users, task="light")
+    states, rows = instances(env, 1)
+    random, heuristic = (play(env, env.references[name], states, rows)[0] for name in ("random", "heuristic"))
+    assert heuristic < 0.6 * random
+    assert env.observation_space == EdgeOffloading(users=4, task="light").observation_space  # one policy for all
+
+
+# ---- arguments --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"users": 1}, "users=1"),
+        ({"users": 300_000}, "GiB"),
+        ({"users": 2.5}, "users=2.5"),
+        ({"servers": 0}, "servers=0"),
+        ({"nearest": 10}, "nearest=10"),
+        ({"applications": 5, "tasks": 8}, "at most 32"),
+        ({"tasks": 1}, "tasks=1"),
+        ({"horizon": 0}, "horizon=0"),
+        ({"horizon": 5000}, "horizon=5000"),
+        ({"observation": "pixels"}, "dict, flat"),
+        ({"conditioning": "goal"}, "one_hot"),
+        ({"reward": "mine"}, "individual"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EdgeOffloading(**arguments)
+
+
+def test_unknown_tasks_are_named():
+    with pytest.raises(KeyError, match="heavy"):
+        EdgeOffloading(task="heavi").suite
+    assert set(LEVELS) == {"light", "heavy", "deep", "alibaba"}
+
+
+def test_pettingzoo_and_picture():
+    from pettingzoo.test import parallel_api_test
+
+    import envs.core.pettingzoo_adapter as adapter
+
+    env = EdgeOffloading(users=2, servers=1, nearest=1, applications=1, tasks=2, task="light")
+    parallel_api_test(adapter.PettingZooEnv(env), num_cycles=20)
+    params = env.default_params()
+    state, _ = jax.jit(env.reset)(jax.random.key(0), params)
+    picture = env.render(*jax.device_get((state, params)))
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 6
+    assert isinstance(envs.make("Allocation/EdgeOffloading-v0", users=4).default_params(), Params)
