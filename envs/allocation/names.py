@@ -18,6 +18,18 @@ ROOMS: dict[str, dict[str, Any]] = {
         "score": "score",
         "direction": "max",
     },
+    "TaskGraph": {
+        "env": "task_graph.env:TaskGraph",
+        "description": "Workers with capabilities and prices carry out a graph of tasks in parallel: plans, crews, kitchens.",
+        "score": "score",
+        "direction": "min",
+    },
+    "JobShop": {
+        "env": "job_shop.env:JobShop",
+        "description": "Machines choose which of the waiting operations comes next; job shops with planted and published optima.",
+        "score": "score",
+        "direction": "min",
+    },
     "Cluster": {
         "env": "cluster.env:Cluster",
         "description": "Nodes of a cluster balance their load: tasks are forwarded as they arrive and migrated while they run.",
@@ -71,6 +83,24 @@ ROOMS: dict[str, dict[str, Any]] = {
         "description": "Mobile users run DAGs of tasks on their device, on edge servers with queues or in the cloud; 2 to 262,144 users.",
         "score": "score",
         "direction": "min",
+    },
+    "Stragglers": {
+        "env": "stragglers.env:Stragglers",
+        "description": "Workers compute gradients that are due in a few rounds; some are late, and replicas or codes make up for them.",
+        "score": "score",
+        "direction": "min",
+    },
+    "Reforestation": {
+        "env": "reforestation.env:Reforestation",
+        "description": "Three drones carry seeds from a base to fertile ground, or look for forest, soil and peaks; seven tasks, ten levels.",
+        "score": "score",
+        "direction": "max",
+    },
+    "OceanPlastic": {
+        "env": "ocean_plastic.env:OceanPlastic",
+        "description": "Three boats with nets collect plastic that drifts with the current; four tasks, ten levels.",
+        "score": "score",
+        "direction": "max",
     },
     **routing_rooms(),
 }
