@@ -97,9 +97,9 @@ def reveal(clock: jax.Array, owner: jax.Array, shown: jax.Array, knob: jax.Array
     rest. MMS is 2 x for X and 1/2 for Y, and each way to hand out the last two leaves somebody with half of it or less.
 
     Chores (`thirds`; costs in units of the share, 1 / n). Three items of 1/3. If three agents have one each, n - 1 items of 1 follow: an
-    agent with a small one must take one of them, or somebody two. Else three items of 2/3 and n - 3 of 1 follow: somebody has two small ones and
-    must not take any of these n items, so another takes two. With n = 2 this is settled after two items: if each has one, 1/3 and 1 follow,
-    else 2/3 and 2/3. MMS = 1 / n each time, and nobody keeps everyone below 4/3 of it.
+    agent with a small one must take one of them, or somebody two. Else three items of 2/3 and n - 3 of 1 follow: somebody has two small
+    ones and must not take any of these n items, so another takes two. With n = 2 this is settled after two items: if each has one, 1/3 and
+    1 follow, else 2/3 and 2/3. MMS = 1 / n each time, and nobody keeps everyone below 4/3 of it.
 
     Args:
         clock: int32[], items handed out. owner: int32[M], -1 for none yet. shown: float32[A], sum of each agent's values of those.
