@@ -28,11 +28,12 @@ def wander(key: jax.Array, steps: int, deviation: Any, memory: Any) -> jax.Array
 def breeze(
     key: jax.Array, steps: int, *, speed: Any, gusts: Any, speed_memory: Any, direction: Any, veer: Any, direction_memory: Any, most: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Speed, m/s in [0, `most`], and direction from which the wind blows, degrees clockwise from north: float32[steps + 1] each.
+    """Speed, m/s in [0, `most`], and direction from which the wind blows, degrees clockwise from north (not
+    wrapped): float32[steps + 1] each.
 
     Args:
         speed, gusts: mean and standard deviation, m/s. direction, veer: the same, degrees. speed_memory, direction_memory: see `wander`.
     """
     k_speed, k_direction = jax.random.split(key)
     speeds = jnp.clip(speed + wander(k_speed, steps, gusts, speed_memory), 0.0, most)
-    return speeds, (direction + wander(k_direction, steps, veer, direction_memory)) % 360.0
+    return speeds, direction + wander(k_direction, steps, veer, direction_memory)

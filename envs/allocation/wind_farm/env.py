@@ -182,7 +182,7 @@ class WindFarm(TaskRoom[Farm, tuple, TaskRow]):
         zero, each = jnp.float32(0), jnp.zeros(TURBINES, jnp.float32)
         farm = Farm(
             position=place(k_place, row.level),
-            start=(direction[0] - off) % 360.0,
+            start=direction[0] - off,
             turns=jnp.zeros(TURBINES, jnp.int32),
             speed=speed,
             direction=direction,

@@ -62,7 +62,7 @@ def draw(env: WindFarm, state: Farm, row: TaskRow) -> np.ndarray:
     lines: list[str | tuple[str, Color]] = [
         env.suite.names[int(row.index)],
         (f"minute {int(state.clock)} of {int(row.horizon)}", MUTED),
-        f"wind {speed:.1f} m/s from {direction:.0f} deg",
+        f"wind {speed:.1f} m/s from {direction % 360:.0f} deg",
         f"power {power.sum():.1f} MW",
         f"score {float(state.score):.2f} MWh",
         (f"without wakes {float(state.available):.2f}", MUTED),
