@@ -1,8 +1,9 @@
 """Scores that no fleet beats.
 
 Trees ("plant_trees") and seeds ("fetch_seeds"). A drone carries one seed, so between two visits of the pad it plants one tree at most: what
-it does is a chain of round trips, pad - cell - pad, the last of which may end at the cell. A round trip to cell c takes at least 2 n_c steps
-and E_c kJ (`trips`), a last one n_c + 1 steps and half the level flight. Adding up over the fleet of A drones, with b steps spent charging,
+it does is a chain of round trips, pad - cell - pad, the last of which may end at the cell. A round trip to cell c takes at least 2 n_c
+steps and E_c kJ (`trips`), a last one n_c + 1 steps and half the level flight. Adding up over the fleet of A drones, with b steps spent
+charging,
 
     max sum_c v_c (x_c + y_c)   s.t.  x_c + y_c <= 1,  sum_c y_c <= A,
         sum_c 2 n_c x_c + (n_c + 1) y_c + b <= A T,   sum_c E_c x_c + E'_c y_c <= A B + 2 kJ b,   0 <= x, y,  b >= 0,
@@ -10,9 +11,9 @@ and E_c kJ (`trips`), a last one n_c + 1 steps and half the level flight. Adding
 is a relaxation: real plans are its points with whole x and y. v_c is the cell's fertility, or 1 where seeds are counted: then the first
 visit takes the flight from where the drone starts, and no trip is last. A trip that a full battery cannot pay for is left out.
 
-The other terms are found by a look at all places. A drone reaches a place after as many steps as the larger gap along the axes; so the forest
-or the best soil or peak cannot be found sooner or better than there. Drones that drop seeds get different cells: the best assignment is
-an upper bound. A drone that explores flies to a node and back to the pad within the horizon and its battery.
+The other terms are found by a look at all places. A drone reaches a place after as many steps as the larger gap along the axes; so the
+forest or the best soil or peak cannot be found sooner or better than there. Drones that drop seeds get different cells: the best assignment
+is an upper bound. A drone that explores flies to a node and back to the pad within the horizon and its battery.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from envs.allocation.reforestation import trips
-from envs.allocation.reforestation.env import CHARGE, CLIMB, EDGE, LIFT, LOW, PAD, TERMS
+from envs.allocation.reforestation.env import CHARGE, CLIMB, EDGE, LOW, PAD, TERMS
 from envs.allocation.reforestation.generator import AMPLITUDES, CELL, GRID, SIDE, STRIDE
 
 SLACK = 0.01  # m, more than rounding in float32

@@ -40,8 +40,8 @@ class TaskRow(NamedTuple):
 
     weights: float32[7], what one unit of each of `TERMS` is worth. Drones start in the air at random places (`scattered`) or on the base,
     with a seed (`seeded`) or without; the base gives seeds (`stocked`) or not; `single`: a drone has done its work when it has found the
-    forest or dropped its seed (all int32, 0 or 1). relief, length, away: float32, see `generate`. battery: float32 kJ, full. horizon, index:
-    int32.
+    forest or dropped its seed (all int32, 0 or 1). relief, length, away: float32, see `generate`. battery: float32 kJ, full. horizon,
+    index: int32.
     """
 
     weights: Any
@@ -122,17 +122,17 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
     drones, its seven sub-tasks and its ten levels; dynamics and units are this project's own.
 
     In a step of 1 s a drone handles its seed where it is, then moves. Each axis has its own speed, as position controllers of multirotors
-    saturate axis by axis: 5 m/s east-west, 5 m/s north-south, 3 m/s up-down. The flight controller holds the drone 2 m to 60 m above ground.
-    Its battery loses
+    saturate axis by axis: 5 m/s east-west, 5 m/s north-south, 3 m/s up-down. The flight controller holds the drone 2 m to 60 m above
+    ground. Its battery loses
 
         E = (P_h + c |v|^3) dt + m g / eta max(dz, 0),
 
     |v| the horizontal speed in m/s, dz the height gained in m: hover power P_h = 180 W, parasite drag c = 0.4 W s^3/m^3 (the form of Zeng,
-    Xu and Zhang 2019), mass m = 4 kg, efficiency eta = 0.7. A drone that stands still within 10 m of the base (on both axes) and below 6 m is
-    on the pad: its motors rest and it charges at 2 kW. An empty battery ends its service.
+    Xu and Zhang 2019), mass m = 4 kg, efficiency eta = 0.7. A drone that stands still within 10 m of the base (on both axes) and below 6 m
+    is on the pad: its motors rest and it charges at 2 kW. An empty battery ends its service.
 
-    A seed is picked up at the pad and dropped below 6 m on a free cell, where it becomes a tree worth the cell's fertility; a cell holds one
-    tree. Of drones that drop into the same cell at once the one of the best rank (drawn at reset) plants.
+    A seed is picked up at the pad and dropped below 6 m on a free cell, where it becomes a tree worth the cell's fertility; a cell holds
+    one tree. Of drones that drop into the same cell at once the one of the best rank (drawn at reset) plants.
 
     The score (higher is better) is the sum over the episode and the drones of the task's term times its weight; rewards are the same sums
     plus -1 for a drone that is lost. In "plant_trees" it is the fertility of all trees planted.
@@ -165,7 +165,8 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
         for index, (name, (term, weight, *flags)) in enumerate(TASKS.items()):
             weights = np.where(np.asarray(TERMS) == term, weight(self.drones), 0).astype(real)
             world = (real(15 + 3 * level), real(260 - 10 * level), real(60 + 8 * level), real(41 - level))
-            rows[name] = TaskRow(weights, *(whole(flag) for flag in flags), *world, whole(500), whole(index))
+            scattered, seeded, stocked, single = (whole(flag) for flag in flags)
+            rows[name] = TaskRow(weights, scattered, seeded, stocked, single, *world, whole(500), whole(index))
         return rows
 
     # Spaces.
@@ -186,7 +187,7 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
 
     @cached_property
     def action_space(self) -> gym.Space:
-        return gym.spaces.MultiDiscrete(PARTS)
+        return gym.spaces.MultiDiscrete(list(PARTS))
 
     @cached_property
     def global_observation_space(self) -> gym.Space:
@@ -224,7 +225,7 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
             clock=jnp.int32(0),
             score=jnp.float32(0),
         )
-        nothing = {name: zeros for name in (*TERMS, "lost")}
+        nothing = dict.fromkeys((*TERMS, "lost"), zeros)
         return state, self._timestep(state, params, nothing, jnp.int32(0), jnp.ones(agents, bool))
 
     def step(self, key: jax.Array, state: Forestry, action: Any, params: Params) -> tuple[Forestry, TimeStep]:
@@ -384,8 +385,8 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
         return self.shown(leaves, params)
 
     def global_observation(self, state: Forestry, params: Params) -> jax.Array:
-        """float32[1600 + 9 A + 2]: of the cells fertility, height, free, planted; per drone place, battery, seed, in service, best soil, best
-        height and furthest distance; time left and height of the hills."""
+        """float32[1600 + 9 A + 2]: of the cells fertility, height, free, planted; per drone place, battery, seed, in service, best soil,
+        best height and furthest distance; time left and height of the hills."""
         flag = lambda x: x.astype(jnp.float32)  # noqa: E731
         cells = jnp.concatenate([state.fertility, state.height / CEILING, flag(state.free), flag(state.planted)])
         fleet = jnp.concatenate(

@@ -41,8 +41,8 @@ class Landscape(NamedTuple):
     """One world.
 
     waves: float32[5, 3] wave numbers in x and y (1/m) and phase; base: float32[2] m, the centre of a cell; trees: float32[24, 2] m;
-    height: float32[400] m and fertility: float32[400] in [0, 1] of the cells (0 where nothing can be planted); free: bool[400], where a tree
-    can be planted.
+    height: float32[400] m and fertility: float32[400] in [0, 1] of the cells (0 where nothing can be planted); free: bool[400], where a
+    tree can be planted.
     """
 
     waves: jax.Array

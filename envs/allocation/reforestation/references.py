@@ -26,8 +26,8 @@ NODES = np.stack(np.meshgrid(_axis, _axis, indexing="ij"), -1).reshape(-1, 2)  #
 
 
 def toward(state: Forestry, params: Params, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Straight flight to the nearest node of a box, `low` to `high` m ([A, 2] each): int32[A, 4] without seed, and bool[A], is there. A drone
-    goes down as late as it can and still handle its seed where it arrives."""
+    """Straight flight to the nearest node of a box, `low` to `high` m ([A, 2] each): int32[A, 4] without seed, and bool[A], is there. A
+    drone goes down as late as it can and still handle its seed where it arrives."""
     spot = state.place[:, :2]
     goal = jnp.clip(spot, low, high)
     way = goal - spot

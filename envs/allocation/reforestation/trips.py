@@ -1,8 +1,8 @@
 """How long flights take and what they cost, at least. Every function works on NumPy arrays and on JAX arrays (`xp` says which).
 
 Drones stand on a lattice of 5 m and move one node along each axis in a step, so a flight between two boxes takes as many steps as the
-larger of its gaps along the axes. Of all flights over gaps of a and b nodes, the one with min(a, b) diagonal steps and |a - b| straight ones
-takes the least energy, because a diagonal step costs less than two straight ones.
+larger of its gaps along the axes. Of all flights over gaps of a and b nodes, the one with min(a, b) diagonal steps and |a - b| straight
+ones takes the least energy, because a diagonal step costs less than two straight ones.
 """
 
 from __future__ import annotations

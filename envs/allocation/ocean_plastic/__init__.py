@@ -1,0 +1,1 @@
+"""`Allocation/OceanPlastic-v0`: boats with nets collect plastic that drifts with the current."""
