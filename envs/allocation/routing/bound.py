@@ -90,17 +90,25 @@ def _by_sets(env: Routing, network: Network) -> float:
         if not kind.capacity:  # one tour, as above; the longest of several, each a tour of its own
             return _longest(table, vehicles) if kind.objective == "makespan" else float(table[-1])
         return subsets.share(sets, costs, half)
+    trips = _fewest_trips(network) if kind.capacity else 1
     if kind.collect:
         return _collected(env, network, sets, costs)
     if kind.objective == "makespan":
         farthest = float(costs[np.isin(sets, 1 << np.arange(customers))].max())
         if kind.capacity:
-            return max(farthest, subsets.share(sets, costs, customers) / vehicles)
+            return max(farthest, subsets.share(sets, costs, customers, trips) / vehicles)
         # Each vehicle drives one tour: if sets of cost at most `value` cover all only with more than `vehicles` of them, it is too small.
         enough = lambda value: subsets.fewest(sets[costs <= value], customers) <= vehicles + 1e-6  # noqa: E731
         whole = float(costs[sets == everything][0])
         return subsets.smallest(enough, max(farthest, whole / vehicles) * (1 + 1e-7), whole)
-    return subsets.share(sets, costs, customers)
+    return subsets.share(sets, costs, customers, trips)
+
+
+def _fewest_trips(network: Network) -> int:
+    """Routes that the demands need at least."""
+    demand = np.asarray(network.demand, np.float64)
+    back = np.zeros(len(demand), bool) if network.back is None else np.asarray(network.back)
+    return int(np.ceil(max(demand[back].sum(), demand[~back].sum()) / float(network.capacity) - 1e-9))
 
 
 def _of_all_depots(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +191,7 @@ def _split(env: Routing, network: Network) -> float:
         part[:, j] = (capacity - load[some] + demand[j]) / demand[j]
         parts.append(part)
         prices.append(costs[some])
-    trips = np.ceil(demand.sum() / capacity - 1e-9)
+    trips = _fewest_trips(network)
     parts_all = np.concatenate(parts)
     with_trips = np.concatenate([parts_all, np.ones((len(parts_all), 1), np.float32)], 1)
     return subsets.cover(with_trips, np.concatenate(prices), np.append(np.ones(customers), trips), exact=False)

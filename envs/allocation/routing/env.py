@@ -101,6 +101,8 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
             check(self.instance, self.variant)
 
+    offers_starts = True  # where there is one vehicle
+
     # What there is.
 
     @cached_property

@@ -1,7 +1,7 @@
 """Near-optimal routes by PyVRP (Wouda, Lan and Kool 2024; extra `solvers`), for the variants whose rules it knows. On the host.
 
-    score, order = solve.routes(env, instance)         # an instance: the first state of an episode, NumPy leaves
-    solver = solve.Solver(env)                          # the same as a reference policy
+score, order = solve.routes(env, instance)         # an instance: the first state of an episode, NumPy leaves
+solver = solve.Solver(env)                          # the same as a reference policy
 """
 
 from __future__ import annotations

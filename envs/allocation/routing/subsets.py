@@ -14,7 +14,8 @@ from scipy.sparse import csc_matrix
 MOST_CUSTOMERS = 22  # one entry per set is held for each
 MOST_SETS = 1_200_000
 TOLERANCE = 1e-5  # of lengths and times, as in the rules
-EPSILON = 1e-7  # of linear programs
+GOOD_COLUMNS, MOST_COLUMNS = 1500, 40_000  # of integer programs
+SECONDS = 30.0  # that one of them may take
 
 
 class TooManyError(RuntimeError):
@@ -145,20 +146,18 @@ def _after(route: Route, layer: np.ndarray) -> np.ndarray:
     return (needs < 0) | (layer[:, None] >> np.maximum(needs, 0) & 1 == 1)
 
 
-def share(sets: np.ndarray, costs: np.ndarray, customers: int, exact: bool = True) -> float:
-    """The least sum of costs of sets that cover all customers: the linear program by column generation, then (`exact`) the integer program
-    over the columns that its reduced costs leave. inf where nothing covers them."""
-    inside = members(sets, customers).astype(np.float32)
-    return cover(inside, costs, np.ones(customers), exact)
+def share(sets: np.ndarray, costs: np.ndarray, customers: int, least: int = 1, exact: bool = True) -> float:
+    """The least sum of costs of sets that cover all customers, `least` sets at any rate: the linear program by column generation, then
+    (`exact`) the integer program over the columns that its reduced costs leave. inf where nothing covers them."""
+    inside = np.concatenate([members(sets, customers), np.ones((len(sets), 1), bool)], 1).astype(np.float32)
+    return cover(inside, costs, np.append(np.ones(customers), least), exact)
 
 
 def cover(parts: np.ndarray, costs: np.ndarray, wanted: np.ndarray, exact: bool) -> float:
     """The least `costs @ x` with `parts.T @ x >= wanted`, x >= 0 (`exact`: whole numbers). `parts`: float[m, n]. A lower bound of it where
     a solver stops early."""
     rows = parts.shape[1]
-    fresh = np.unique(np.concatenate([np.lexsort((costs / np.maximum(parts[:, i], 1e-9),))[:3] for i in range(rows)]))
     chosen = np.zeros(len(costs), bool)
-    chosen[fresh] = True
     # Every row must be coverable at the start.
     for i in range(rows):
         usable = np.flatnonzero(parts[:, i] > 0)
@@ -171,23 +170,24 @@ def cover(parts: np.ndarray, costs: np.ndarray, wanted: np.ndarray, exact: bool)
         done = linprog(costs[index], A_ub=-matrix, b_ub=-wanted, method="highs")
         prices = np.maximum(-done.ineqlin.marginals, 0)
         reduced = costs - parts @ prices.astype(np.float32)
-        worst = np.flatnonzero(reduced < -1e-5)
+        worst = np.flatnonzero(reduced < -1e-6)
         worst = worst[~chosen[worst]]
         if not worst.size:
             break
         chosen[worst[np.argsort(reduced[worst])[:100]]] = True
-    value = float(prices @ wanted)
+    # At most one column for each row is used in a best cover, so this much the prices that are a little too high can add.
+    value = float(prices @ wanted) + len(wanted) * min(0.0, float(reduced.min()))
     if not exact:
         return value
-    whole = _whole(parts, costs, wanted, np.flatnonzero(chosen))
-    if whole is None:
+    # A good solution first, of the columns that seem best; a better one can hold none whose reduced cost exceeds what there is to gain.
+    most = min(GOOD_COLUMNS, len(costs))
+    whole = _whole(parts, costs, wanted, np.union1d(np.argpartition(reduced, most - 1)[:most], np.flatnonzero(chosen)))
+    if whole is None or whole[0] - value <= 1e-5:
         return value
-    best, _ = whole
+    best = whole[0]
     near = np.flatnonzero(reduced <= best - value + 1e-4)
-    if best - value <= 1e-5 or len(near) > 50_000:
-        return value
-    whole = _whole(parts, costs, wanted, near)
-    return value if whole is None else max(value, whole[1])
+    whole = _whole(parts, costs, wanted, near) if len(near) <= MOST_COLUMNS else None
+    return value if whole is None else max(value, min(best, whole[1]))
 
 
 def _whole(parts: np.ndarray, costs: np.ndarray, wanted: np.ndarray, index: np.ndarray) -> tuple[float, float] | None:
@@ -198,7 +198,7 @@ def _whole(parts: np.ndarray, costs: np.ndarray, wanted: np.ndarray, index: np.n
         integrality=np.ones(len(index)),
         bounds=Bounds(0, np.inf),
         constraints=LinearConstraint(matrix, wanted, np.inf),
-        options={"time_limit": 20.0},
+        options={"time_limit": SECONDS},
     )
     return None if done.x is None else (float(done.fun), float(done.mip_dual_bound))
 

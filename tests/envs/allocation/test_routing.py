@@ -1,0 +1,443 @@
+import itertools
+from dataclasses import replace
+from functools import cache, partial
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pettingzoo.test import parallel_api_test
+
+import envs
+from envs.allocation.base import instances, play
+from envs.allocation.routing import anneal, rules, solve
+from envs.allocation.routing import instances as benchmark
+from envs.allocation.routing.bound import lengths, tour
+from envs.allocation.routing.env import Routing
+from envs.allocation.routing.generator import Network
+from envs.allocation.routing.references import Ants
+from envs.allocation.routing.variants import VARIANTS, rooms
+from envs.core.functional import Params, params_axes, random_action
+from envs.core.pettingzoo_adapter import PettingZooEnv
+
+# The depot in the middle of the left side; customers at distances that are easy to add.
+PLACES = [[0.0, 0.5], [0.3, 0.5], [0.6, 0.5], [0.0, 0.9], [0.0, 0.1]]
+
+
+class Scene:
+    """A small instance, placed by hand."""
+
+    def __init__(self, variant, vehicles=None, places=PLACES, **network):
+        depots = VARIANTS[variant].depots
+        count = len(places) - depots + VARIANTS[variant].start_counts
+        self.env = Routing(variant=variant, customers=count, vehicles=vehicles, reward="individual")
+        self.params = self.env.default_params()
+        array = {
+            name: jnp.asarray(value, jnp.int32 if name in ("demand", "capacity", "priority") else None) for name, value in network.items()
+        }
+        self.state = rules.start(self.env, Network(place=jnp.asarray(places, jnp.float32), **array))
+        self.step = jax.jit(self.env.step)
+
+    def act(self, *actions):
+        action = jnp.asarray(actions if self.env.num_agents > 1 else actions[0], jnp.int32)
+        self.state, timestep = jax.device_get(self.step(jax.random.key(0), self.state, action, self.params))
+        return timestep
+
+    def legal(self, vehicle=0):
+        return np.flatnonzero(np.asarray(self.state.legal)[vehicle]).tolist()
+
+
+# ---- rules, by hand ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_route_by_hand():
+    scene = Scene("CVRP", demand=[0, 3, 4, 5, 6], capacity=9)
+    assert scene.legal() == [1, 2, 3, 4]  # not to stay at the depot
+    timestep = scene.act(1)
+    assert timestep.reward == pytest.approx(-0.3) and not timestep.terminated and timestep.alive is None
+    assert scene.legal() == [0, 2, 3, 4] and scene.state.used.tolist() == [3]
+    scene.act(2)
+    assert scene.legal() == [0] and scene.state.used.tolist() == [7]
+    timestep = scene.act(3)  # no room: stays
+    assert timestep.metrics["illegal_actions"] == 1 and timestep.reward == 0 and scene.state.node.tolist() == [2]
+    timestep = scene.act(0)
+    assert timestep.reward == pytest.approx(-0.6) and timestep.metrics["score"] == pytest.approx(1.2)
+    scene.act(3)
+    assert scene.legal() == [0]
+    scene.act(0)
+    timestep = scene.act(4)  # the last customer: the way home is added
+    assert timestep.reward == pytest.approx(-0.8) and timestep.terminated and not timestep.truncated
+    assert timestep.metrics["score"] == pytest.approx(2.8) and timestep.metrics["success"] == 1
+
+
+def test_split_deliveries_share_a_demand():
+    scene = Scene("SDVRP", demand=[0, 3, 4, 5, 6], capacity=9)
+    scene.act(4)
+    timestep = scene.act(3)  # 3 of 5 are left in the vehicle
+    assert scene.state.left.tolist() == [0, 3, 4, 2, 0] and scene.state.used.tolist() == [9]
+    assert scene.legal() == [0] and timestep.metrics["visited"] == 1
+
+
+def test_open_routes_end_at_their_last_customer():
+    scene = Scene("OVRP", demand=[0, 3, 4, 5, 6], capacity=9)
+    scene.act(1)
+    assert scene.act(0).reward == 0 and scene.state.node.tolist() == [0]
+
+
+def test_backhauls_follow_deliveries_or_mix_with_them():
+    after = Scene("VRPB", demand=[0, 3, 4, 5, 6], capacity=9, back=[False, False, True, False, True])
+    after.act(2)
+    assert after.legal() == [0]  # no delivery any more, and 4 + 6 do not fit
+    mixed = Scene("VRPMB", demand=[0, 3, 4, 5, 6], capacity=9, back=[False, False, True, False, True])
+    mixed.act(2)
+    assert mixed.legal() == [0, 1, 3]
+    mixed.act(3)  # was aboard with the four that were picked up: 9
+    assert mixed.state.used.tolist() == [9] and mixed.legal() == [0]
+
+
+def test_time_windows_make_wait_and_close():
+    windows = {"ready": [0, 0.5, 0, 0, 2], "due": [9, 0.6, 1, 0.5, 3], "service": [0, 0.1, 0.1, 0.1, 0.1], "latest": 4.0}
+    scene = Scene("VRPTW", demand=[0, 1, 1, 1, 1], capacity=9, **windows)
+    assert scene.legal() == [1, 2, 3, 4]
+    scene.act(1)  # there at 0.3, begins at 0.5
+    assert scene.state.clock[0] == pytest.approx(0.6) and scene.legal() == [0, 2, 4]
+    scene.act(0)
+    assert scene.state.clock[0] == 0 and scene.legal() == [2, 3, 4]
+
+
+def test_the_limit_counts_the_way_home():
+    scene = Scene("VRPL", demand=[0, 1, 1, 1, 1], capacity=9, limit=1.2)
+    scene.act(1)
+    assert scene.legal() == [0, 2, 3, 4]  # 0.3 + 0.5 + 0.4 by customer 3: exactly the limit is allowed
+    scene.act(2)
+    assert scene.legal() == [0]
+
+
+def test_pairs_stay_with_their_vehicle():
+    scene = Scene("mPDP", vehicles=2, priority=[0, 1])
+    assert scene.legal(0) == [0, 1, 2]  # pickups 1 and 2, deliveries 3 and 4; or retire
+    timestep = scene.act(1, 2)
+    assert timestep.metrics["conflicts"] == 0 and scene.state.free.tolist() == pytest.approx([0.3, 0.6])
+    assert scene.legal(0) == [3] and scene.legal(1) == [2]  # something aboard; under way
+    scene.act(3, 2)
+    assert scene.legal(1) == [4] and scene.state.owner.tolist() == [0, 1]
+
+
+def test_two_want_one_customer():
+    scene = Scene("mTSP", vehicles=2, priority=[1, 0])
+    timestep = scene.act(1, 1)
+    assert timestep.metrics["conflicts"] == 1 and timestep.reward.tolist() == pytest.approx([0, -0.3])  # equals: the drawn order decides
+    assert scene.state.node.tolist() == [0, 1] and scene.legal(0) == [0, 2, 3, 4] and scene.legal(1) == [1]
+    scene.act(3, 1)  # the loser chooses again at the same time
+    assert scene.state.free.tolist() == pytest.approx([0.4, 0.3])
+    assert scene.legal(1) == [0, 2, 4] and scene.legal(0) == [3]
+    scene.act(3, 2)
+    assert rules.now(scene.state) == pytest.approx(0.4)
+    timestep = scene.act(4, 2)  # the last customer: both go home
+    assert timestep.terminated.all() and timestep.metrics["success"] == 1
+    assert timestep.metrics["score"] == pytest.approx(0.4 + 0.8 + 0.4 + 1.2)
+
+
+def test_who_arrives_first_wins():
+    scene = Scene("mTSP", vehicles=2, priority=[0, 1])
+    # Both are free at time 1: vehicle 0 stands at customer 2, vehicle 1 at customer 1, which is nearer to 3.
+    state = replace(scene.state, node=jnp.asarray([2, 1]), free=jnp.ones(2), served=jnp.asarray([True, True, True, False, False]))
+    scene.state = replace(state, legal=rules.legal(scene.env, state))
+    assert scene.act(3, 3).metrics["conflicts"] == 1 and scene.state.node.tolist() == [2, 3]
+
+
+def test_somebody_stays_until_all_is_done():
+    scene = Scene("mTSP", vehicles=2, priority=[1, 0])
+    timestep = scene.act(0, 0)  # both retire: the first in the order stays
+    assert scene.state.alive.tolist() == [True, False] or scene.state.alive.tolist() == [False, True]
+    assert timestep.metrics["conflicts"] == 1 and not timestep.done
+    left = int(np.flatnonzero(scene.state.alive)[0])
+    assert left == 1 and scene.legal(left) == [1, 2, 3, 4] and scene.legal(1 - left) == [0]
+
+
+def test_makespan_is_the_longest_working_time():
+    scene = Scene("mTSP-minmax", vehicles=2, priority=[0, 1])
+    timestep = scene.act(3, 2)
+    assert timestep.metrics["score"] == pytest.approx(0.6) and timestep.reward.tolist() == pytest.approx([0, -0.6])
+    scene.act(4, 2)
+    timestep = scene.act(4, 1)
+    assert timestep.terminated.all() and timestep.metrics["score"] == pytest.approx(1.6)
+    assert timestep.metrics["reward/makespan"] == pytest.approx(-(1.6 - 1.2))
+
+
+def test_orienteering_keeps_its_budget_and_prizes_count():
+    scene = Scene("OP", prize=[0, 1, 2, 4, 8], limit=1.3)
+    assert scene.legal() == [1, 2, 3, 4]
+    assert scene.act(4).reward == 8 and scene.legal() == [0, 1]
+    timestep = scene.act(0)
+    assert timestep.terminated and timestep.metrics["score"] == 8 and timestep.metrics["success"] == 1
+
+
+def test_prizes_must_suffice_and_penalties_count():
+    scene = Scene("SPCTSP", prize=[0, 0.6, 0.6, 0.6, 0.6], real=[0, 0.2, 0.9, 0.5, 0.5], penalty=[0, 0.1, 0.2, 0.3, 0.4])
+    scene.act(1)
+    assert 0 not in scene.legal() and scene.state.collected == pytest.approx(0.2)
+    scene.act(2)
+    timestep = scene.act(0)
+    assert timestep.terminated and timestep.metrics["score"] == pytest.approx(1.2 + 0.7) and timestep.reward == pytest.approx(-0.6 - 0.7)
+
+
+# ---- properties -------------------------------------------------------------------------------------------------------------------------
+
+PLAYED = ("CVRP", "VRPMBTW", "PDPTW", "TOP", "CVRP-minmax", "PCTSP")
+
+
+@cache
+def player(variant, name, customers=6):
+    """A compiled episode of a reference: sums and ends over its steps."""
+    env = Routing(variant=variant, customers=customers)
+    reference, horizon = env.references[name], int(env.suite.horizons.max())
+
+    @jax.jit
+    def episode(key):
+        k_reset, k_play = jax.random.split(key)
+        params = env.default_params()
+        state, first = env.reset(k_reset, params)
+
+        def body(carry, key):
+            state, mask, done = carry
+            action = random_action(key, env, mask) if name == "random" else reference.act(key, state, params, ())[0]
+            state, timestep = env.step(key, state, action, params)
+            live, metrics = ~done, timestep.metrics
+            out = (timestep.reward.sum(), metrics["illegal_actions"], metrics["success"], timestep.truncated.any(), metrics["score"])
+            return (state, timestep.action_mask, done | timestep.done), (*(live * value for value in out), live & timestep.done)
+
+        _, out = jax.lax.scan(body, (state, first.action_mask, jnp.bool_(False)), jax.random.split(k_play, horizon))
+        reward, illegal, success, truncated, score, ends = out
+        return reward.sum(), illegal.sum(), success.sum(), truncated.any(), (score * ends).sum(), ends.sum()
+
+    return env, episode
+
+
+@pytest.mark.parametrize("variant", PLAYED)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_legal_play_never_meets_a_dead_end(variant, seed):
+    env, episode = player(variant, "random")
+    reward, illegal, success, truncated, score, ends = jax.device_get(episode(jax.random.key(seed)))
+    assert illegal == 0 and not truncated and ends == 1 and success == 1
+    assert reward == pytest.approx(score if env.sense == "max" else -score, abs=1e-4)
+
+
+def test_the_team_is_paid_what_its_members_earned():
+    each = {}
+    for reward in ("individual", "team", "mixed"):
+        env = Routing(variant="mTSP", customers=6, reward=reward)
+        params = env.default_params()
+        state, _ = env.reset(jax.random.key(3), params)
+        each[reward] = np.asarray(env.step(jax.random.key(0), state, jnp.asarray([1, 2, 3]), params)[1].reward)
+    np.testing.assert_allclose(each["team"], each["individual"].mean(), rtol=1e-5)
+    np.testing.assert_allclose(each["mixed"], (each["individual"] + each["team"]) / 2, rtol=1e-5)
+
+
+# ---- bounds and experts -----------------------------------------------------------------------------------------------------------------
+
+
+def best_routes(way, demand, capacity):
+    """Length of the best routes of limited capacity, by trying every order and every place to go home."""
+    customers, best = range(1, len(way)), np.inf
+    for order in itertools.permutations(customers):
+        least = [0.0] + [np.inf] * len(order)
+        for i in range(len(order)):
+            for j in range(i + 1, len(order) + 1):
+                part = order[i:j]
+                if sum(demand[c] for c in part) <= capacity:
+                    stops = (0, *part, 0)
+                    least[j] = min(least[j], least[i] + sum(way[a, b] for a, b in itertools.pairwise(stops)))
+        best = min(best, least[-1])
+    return best
+
+
+def one(states, i=0):
+    return jax.tree.map(lambda leaf: leaf[i], jax.device_get(states))
+
+
+def test_the_bound_and_the_expert_agree_with_trying_everything():
+    env = Routing(variant="CVRP", customers=6)
+    states, rows = instances(env, 3, seed=1)
+    expert = play(env, replace(env.references["expert"], sweeps=100), states, rows)
+    heuristic = play(env, env.references["heuristic"], states, rows)
+    for i in range(3):
+        instance = one(states, i)
+        network = instance.network
+        truth = best_routes(lengths(env, network), network.demand, network.capacity)
+        assert env.bound(instance, None) == pytest.approx(truth, rel=1e-5) and expert[i] == pytest.approx(truth, rel=1e-5)
+        assert heuristic[i] >= truth * (1 - 1e-5)
+
+
+def test_planted_optima_are_attained():
+    ring = Routing(variant="TSP", customers=8, task="ring")
+    states, _ = instances(ring, 2)
+    for i in range(2):
+        place = np.asarray(one(states, i).network.place, float)
+        angle = np.argsort(np.arctan2(*((place - 0.5) / np.ptp(place, axis=0)).T))
+        around = np.linalg.norm(place[angle] - place[np.roll(angle, 1)], axis=1).sum()
+        assert ring.bound(one(states, i), None) == pytest.approx(around, rel=1e-5)
+    stacks = Routing(variant="CVRP", customers=10, task="stacks")
+    states, _ = instances(stacks, 2)
+    for i in range(2):
+        network = one(states, i).network
+        loads = {tuple(p): network.demand[(network.place == p).all(1)].sum() for p in network.place[1:]}
+        assert set(loads.values()) == {int(network.capacity)}
+        planted = sum(2 * np.linalg.norm(np.asarray(p) - network.place[0]) for p in loads)
+        assert stacks.bound(one(states, i), None) == pytest.approx(planted, rel=1e-5)
+
+
+ORDERED = ("mTSP-minmax", "OP", "PCTSP", "PDPTW")
+
+
+@pytest.mark.parametrize("variant", ORDERED)
+def test_random_heuristic_expert_and_bound_are_in_order(variant):
+    env = Routing(variant=variant, customers=6, vehicles=2 if VARIANTS[variant].fleet > 1 else None)
+    states, rows = instances(env, 6, seed=2)
+    ants = Ants(env, ants=32, rounds=20)
+    scores = {name: play(env, r, states, rows) for name, r in {**env.references, "expert": ants}.items()}
+    sign = 1 if env.sense == "min" else -1
+    bounds = np.array([env.bound(one(states, i), None) for i in range(6)])
+    assert (sign * (scores["expert"] - bounds) >= -1e-6).all()
+    assert (sign * (scores["heuristic"] - scores["expert"]) >= -1e-5).all()
+    assert sign * (scores["random"].mean() - scores["heuristic"].mean()) > 0
+    assert np.median(abs(scores["expert"] - bounds) / bounds) < 0.15
+
+
+def test_bounds_for_many_customers_are_below_those_for_few():
+    from envs.allocation.routing import bound
+
+    for variant in ("CVRP", "OVRP", "VRPB", "MDVRP", "CVRP-minmax", "OP", "TOP", "PCTSP", "PDP"):
+        env = Routing(variant=variant, customers=6)
+        instance = one(instances(env, 1)[0])
+        loose, tight = bound._in_general(env, instance.network), env.bound(instance, None)
+        assert loose > 0 and (loose >= tight * (1 - 1e-6) if env.sense == "max" else loose <= tight * (1 + 1e-5)), variant
+
+
+def test_tours_are_the_shortest():
+    rng = np.random.default_rng(0)
+    place = rng.random((7, 2))
+    way = np.linalg.norm(place[:, None] - place, axis=-1)
+    tours = [sum(way[a, b] for a, b in itertools.pairwise((0, *p, 0))) for p in itertools.permutations(range(1, 7))]
+    assert tour(way) == pytest.approx(min(tours), rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["VRPMB", "OVRPB", "VRPLTW"])
+def test_annealing_judges_sequences_as_the_rules_do(variant):
+    """Whatever order of customers and returns: it is allowed in `cost` exactly if the masks let a vehicle drive it, and costs the same."""
+    env = Routing(variant=variant, customers=5)
+    states, _ = instances(env, 6, seed=4)
+    rng, seen = np.random.default_rng(1), set()
+    far = lambda place: jnp.linalg.norm(place[:, None] - place, axis=-1)  # noqa: E731
+    judge = jax.jit(lambda state, order: anneal.cost(env, state.network, far(state.network.place), order))
+    advance = jax.jit(partial(rules.advance, env))
+    for i in range(30):
+        state = one(states, i % 6)
+        order = rng.permutation([1, 2, 3, 4, 5, 0, 0][: 5 + i % 3])
+        value = float(judge(state, jnp.asarray(order, jnp.int32)))
+        fine = True
+        for j, node in enumerate(order):
+            if node == 0 and (j == 0 or order[j - 1] == 0 or j == len(order) - 1 or not order[j:].any()):
+                continue  # from the depot to itself, or after the end
+            fine &= bool(state.legal[0, node])
+            state, _ = jax.device_get(advance(state, jnp.asarray([node], jnp.int32)))
+        assert (value < anneal.LONG) == fine
+        seen.add(fine)
+        if fine:
+            assert value == pytest.approx(float(state.cost), rel=1e-5)
+    assert seen == {True, False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["CVRP", "OVRPTW", "VRPB", "VRPMB", "VRPL", "VRPBTW"])
+def test_the_bound_agrees_with_pyvrp(variant):
+    env = Routing(variant=variant, customers=9)
+    states, rows = instances(env, 4, seed=5)
+    for i in range(4):
+        score, _ = solve.routes(env, one(states, i), 500)
+        bound = env.bound(one(states, i), None)
+        assert bound <= score * (1 + 1e-6)
+        if variant != "VRPMB":  # room along the way is left out of its bound
+            assert score == pytest.approx(bound, rel=2e-3)
+
+
+def test_the_solver_drives_its_routes():
+    env = Routing(variant="CVRP", customers=6)
+    states, rows = instances(env, 1)
+    score, order = solve.routes(env, one(states), 100)
+    assert sorted(order[order > 0].tolist()) == [1, 2, 3, 4, 5, 6]
+    assert play(env, solve.Solver(env, iterations=100), states, rows)[0] == pytest.approx(score, rel=1e-5)
+    with pytest.raises(ValueError, match="TOP"):
+        solve.check(Routing(variant="TOP"))
+
+
+# ---- benchmark instances, names, bad input ----------------------------------------------------------------------------------------------
+
+
+def test_benchmark_instances_have_rounded_lengths():
+    env = Routing(variant="CVRP", instance="E-n22-k4")
+    assert (env.nodes, env.suite.names, benchmark.published("E-n22-k4")) == (22, ("e_n22_k4",), 375)
+    params = env.default_params()
+    state, first = env.reset(jax.random.key(0), params)
+    assert int(state.network.capacity) == 6000 and int(state.network.demand.sum()) == 22500
+    assert first.observation in env.observation_space
+    _, timestep = env.step(jax.random.key(0), state, jnp.int32(1), params)
+    assert timestep.metrics["score"] == round(np.hypot(151 - 145, 264 - 215))
+    assert len(benchmark.names()) == 114
+
+
+def test_lengths_of_whole_coordinates_are_rounded_as_exact_ones():
+    for name in ("A-n80-k10", "X-n200-k36"):
+        place = np.asarray(benchmark.load(name).place).astype(np.int64)
+        square = np.square(place[:, None] - place).sum(-1)
+        exact = np.floor(np.sqrt(square.astype(np.longdouble)) + np.longdouble(0.5))
+        env = Routing(variant="CVRP", instance=name)
+        points = jnp.asarray(place, jnp.float32)
+        assert np.array_equal(jax.jit(partial(rules.distance, env))(points[:, None], points), exact)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"variant": "XVRP"}, "variant='XVRP'"),
+        ({"customers": 2}, "customers=2"),
+        ({"variant": "PDP", "customers": 7}, "customers=7"),
+        ({"variant": "mTSP", "vehicles": 1}, "vehicles=1"),
+        ({"variant": "MDVRP", "vehicles": 2}, "vehicles=2"),
+        ({"horizon": 0}, "horizon=0"),
+        ({"reward": "all"}, "reward='all'"),
+        ({"observation": "pixels"}, "observation='pixels'"),
+        ({"conditioning": "goal"}, "conditioning='goal'"),
+        ({"split": "valid"}, "split='valid'"),
+        ({"instance": "A-n32-k6"}, "instance='A-n32-k6'.*nearest"),
+        ({"variant": "VRPTW", "instance": "A-n32-k5"}, "variant 'VRPTW'"),
+    ],
+)
+def test_bad_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        Routing(**kwargs)
+
+
+def test_every_variant_has_an_id():
+    assert len(rooms()) == len(VARIANTS) >= 24
+    env = gym.make("Allocation/Routing-TSP-v0", customers=5, task="uniform")
+    observation, info = env.reset(seed=0)
+    assert observation["nodes"].shape[0] == 5 and info["action_mask"].tolist() == [0, 1, 1, 1, 1]
+    assert envs.make("Allocation/Routing-mTSP-minmax-v0").num_agents == 3
+
+
+def test_parallel_api():
+    parallel_api_test(PettingZooEnv(Routing(variant="mTSP", customers=5, vehicles=2)), num_cycles=40)
+
+
+def test_the_same_seed_gives_the_same_episode_in_a_batch():
+    env = Routing(variant="TOP", customers=6)
+    keys = jax.random.split(jax.random.key(1), 3)
+    rows = env.suite.take(jnp.zeros(3, jnp.int32))
+    batch = jax.jit(jax.vmap(env.reset, in_axes=(0, params_axes())))(keys, Params((), rows))[0]
+    alone = jax.jit(env.reset)(keys[1], env.default_params())[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-6), batch, alone)
