@@ -7,6 +7,8 @@ import numpy as np
 from envs.allocation.flows import Network, fewest_steps
 from envs.allocation.warehouse.layout import CELLS, DISPATCH, NEIGHBORS, REACH, SHELVES, TO_SHELF
 
+LONGEST = 32  # steps of the longest program: longer ones take minutes and gain a step or two on the simple bound
+
 
 def fewest(position: np.ndarray, boxes: int, horizon: int, *, whole: bool = False) -> float:
     """Steps below which no policy delivers every box; with `whole` the optimum itself.
@@ -18,8 +20,9 @@ def fewest(position: np.ndarray, boxes: int, horizon: int, *, whole: bool = Fals
         position: int[A] cells of the robots, which carry nothing. boxes: bit i says that shelf i holds a box.
     """
     full = np.flatnonzero((boxes >> np.arange(SHELVES)) & 1)
-    network = _network(position, full)
-    return float(fewest_steps(network, len(full), start=simple_bound(position, full), most=horizon, whole=whole))
+    start = simple_bound(position, full)
+    most = horizon if whole else max(start, min(horizon, LONGEST))
+    return float(fewest_steps(_network(position, full), len(full), start=start, most=most, whole=whole))
 
 
 def simple_bound(position: np.ndarray, full: np.ndarray) -> int:
