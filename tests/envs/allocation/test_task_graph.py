@@ -54,8 +54,8 @@ def desk():
     return Desk(TaskGraph(workers=2, items=ITEMS, reward="individual"))
 
 
-# Item 0 is there. Rules 0 and 1 yield items 1 and 2; item 3 comes from both (rule 2), or from item 0 alone, slowly (rule 3). Worker 1 cannot
-# do rule 0.
+# Item 0 is there. Rules 0 and 1 yield items 1 and 2; item 3 comes from both (rule 2), or from item 0 alone, slowly (rule 3). Worker 1 can
+# not do rule 0.
 BY_HAND = [((0,), (1,), (3, 0), 4), ((0,), (2,), (5, 2), 2), ((1, 2), (3,), 1, 1), ((0,), (3,), 9, 1)]
 
 
@@ -148,7 +148,7 @@ def best_makespan(rules, workers, held, wanted):
     best = np.inf
     for size in range(len(rules) + 1):
         for order in itertools.permutations(range(len(rules)), size):
-            there, free = {item: 0 for item in held}, [0] * workers
+            there, free = dict.fromkeys(held, 0), [0] * workers
             for rule in order:
                 needs, yields, time, _ = rules[rule]
                 if any(item not in there for item in needs):
