@@ -46,8 +46,8 @@ class Trained:
         self.update, self.metadata = manifest.update, manifest.metadata
 
     def policy(self, seed: int | None = None, explore: bool | None = None, env: Any = None) -> Any:
-        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`, for `env` where that has another number of agents
-        than the run's (see `check_fits`)."""
+        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`; `env`: one with another number of agents than
+        the run's (see `check_fits`)."""
         runner = self.runner
         if env is not None and env.num_agents != self.env.num_agents:
             runner = build.make_loader(env, build.make_agent(self.config.agent), self.config.seeds)
@@ -61,8 +61,8 @@ class Trained:
         return 0 if seed is None else seeds.index(seed)
 
     def check_fits(self, env: Any) -> None:
-        """ConfigError if an environment's spaces are not those that the policy was trained on, or if it has another number of agents and the
-        policy's parameters depend on that."""
+        """ConfigError if an environment's spaces are not those that the policy was trained on, or if it has another number of agents and
+        the policy's parameters depend on that."""
         from baselines.results import describe_spec
 
         theirs, ours = describe_spec(self.env.spec), describe_spec(env.spec)
@@ -75,8 +75,8 @@ class Trained:
         shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), r.abstract_model()) for r in (self.runner, runner)]
         if shapes[0] != shapes[1]:
             raise ConfigError(
-                f"env: num_agents is {ours['num_agents']}, the run was trained with {theirs['num_agents']}, and the parameters of "
-                f"agent={self.config.agent.name} depend on that number; agents that serve any number: ippo, commnet, tarmac, bicnet, vdn, pqn_vdn"
+                f"env: num_agents is {ours['num_agents']}, the run was trained with {theirs['num_agents']}, and parameters of "
+                f"agent={self.config.agent.name} depend on it; any number serve ippo, commnet, tarmac, bicnet, vdn, pqn_vdn"
             )
 
 

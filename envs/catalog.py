@@ -105,6 +105,8 @@ class Row:
             names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
         if self.multi_agent:
             names += [name for name in ("governance", *CHANNEL_ARGUMENTS) if name not in names]
+        elif getattr(constructor, "offers_starts", False):
+            names.append("starts")
         return tuple(name for name in names if name not in self.kwargs)
 
 
@@ -144,7 +146,8 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
         **kwargs: constructor arguments; None means the default, lists become tuples. Several agents also take `governance`: "decentral"
             (the default), "central" for one agent that acts for all (`envs.core.central.Central`), or "hybrid", each for itself, seeing
             what a centre sees (`envs.core.communication.Bulletin`); and a channel between them: `symbols` (0: none), `message_length`,
-            `topology`, `bit_budget` (`envs.core.communication.Channel`).
+            `topology`, `bit_budget` (`envs.core.communication.Channel`). One agent may, where the environment offers it, have `starts`
+            attempts at each episode, of which the best counts (`envs.core.starts.Starts`).
 
     Raises:
         UnknownIdError: unknown id. TypeError: an argument that this id does not take (the legal ones are named).
@@ -167,6 +170,7 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
     taken = [name for name in ("governance", *CHANNEL_ARGUMENTS) if row.multi_agent and name not in own]
     around = {name: given.pop(name) for name in taken if name in given}
     governance = around.pop("governance", None)
+    starts = given.pop("starts", 1) if "starts" not in own and not row.multi_agent else 1
     if governance not in (None, *GOVERNANCES):
         raise ValueError(f"governance={governance!r} is not supported here; legal values: {', '.join(GOVERNANCES)}")
     env = constructor(**{**row.kwargs, **given})
@@ -174,6 +178,10 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
         from envs.core.communication import talking
 
         env = talking(env, **around)
+    if starts != 1:
+        from envs.core.starts import with_starts
+
+        return with_starts(env, starts)
     if governance == "hybrid":
         from envs.core.communication import Bulletin
 
