@@ -92,7 +92,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     },
     "Reforestation": {
         "env": "reforestation.env:Reforestation",
-        "description": "Three drones carry seeds from a base to fertile ground, or look for forest, soil and peaks; seven tasks, ten levels.",
+        "description": "Three drones carry seeds from a base to fertile ground, or look for forest, soil and peaks; seven tasks.",
         "score": "score",
         "direction": "max",
     },

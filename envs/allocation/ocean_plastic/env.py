@@ -110,7 +110,6 @@ class OceanPlastic(TaskRoom[Flotilla, tuple, TaskRow]):
     level: int = 5
 
     sense = "max"
-    action_names = (("stop", "half", "full"), ("straight", "left", "right", "hard_left", "hard_right"))
 
     def __post_init__(self):
         super().__post_init__()

@@ -148,7 +148,6 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
     level: int = 5
 
     sense = "max"
-    action_names = (("hold", "east", "west"), ("hold", "north", "south"), ("hold", "up", "down"), ("keep", "seed"))
 
     def __post_init__(self):
         super().__post_init__()
