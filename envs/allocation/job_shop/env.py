@@ -77,7 +77,8 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
 
     Args:
         jobs: 1 to 200. machines: 2 to 100, the number of agents. operations: most of a job, 1 to 100.
-        max_duration: durations are uniform on 1 to this, in time units; at most 10,000. Published instances have their own.
+        max_duration: durations are uniform on 1 to this, in time units; at most 10,000, less with
+            thousands of operations. Published instances have their own.
         instance: a published instance, such as "ft06": sets task and sizes.
     """
 
@@ -99,6 +100,11 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
                 object.__setattr__(self, name, value)
         for name, low, high in (("jobs", 1, 200), ("machines", 2, 100), ("operations", 1, 100), ("max_duration", 1, 10_000)):
             check_whole(name, getattr(self, name), low, high)
+        # Plans keep a time and the number of an operation in one int32.
+        number = self.jobs * self.operations
+        most = ((1 << 31) - 1) // (number << number.bit_length())
+        if self.max_duration > most:
+            raise ValueError(f"max_duration={self.max_duration}: at most {most} with {self.jobs} jobs of {self.operations} operations")
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]

@@ -297,6 +297,7 @@ def test_picture(desk):
         ({"machines": 1}, "machines=1"),
         ({"operations": 101}, "operations=101"),
         ({"max_duration": 0.5}, "max_duration=0.5"),
+        ({"jobs": 100, "operations": 100, "max_duration": 99}, "max_duration=99: at most 13"),
         ({"instance": "ft99"}, "instance='ft99'.*ft06"),
         ({"instance": "ft06", "task": "uniform"}, "task='uniform'"),
         ({"reward": "none"}, "reward='none'"),
