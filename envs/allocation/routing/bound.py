@@ -255,7 +255,7 @@ def _some_in_general(env: Routing, network: Network, way: np.ndarray) -> float:
     knapsack, and a customer costs at least the lesser of that and its penalty."""
     first = env.kind.depots
     apart = np.sort(np.where(np.eye(len(way), dtype=bool), np.inf, way), 1)
-    half = apart[:, :2].sum(1) / 2
+    half = np.minimum(apart[:, :2].sum(1) / 2, way[0])  # who is visited alone is reached and left on one way
     prize = np.asarray(network.prize if network.real is None else network.real, np.float64)
     if env.kind.collect == "enough":
         return float(np.minimum(half[first:], np.asarray(network.penalty, np.float64)[first:]).sum())
