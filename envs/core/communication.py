@@ -198,10 +198,9 @@ class Channel(Wrapper):
         to = action[:, -1].astype(jnp.int32) if self.topology == "chosen" else jnp.full(agents, agents, jnp.int32)
         inner, timestep = self.env.step(key, state.env, own, params)
         assert timestep.alive is not None
-        # Who was out of the episode says nothing; a message to oneself is an illegal choice, and none.
-        speaks = (said > 0).any(-1) & timestep.alive
-        selfish = speaks & (to == jnp.arange(agents))
-        speaks &= ~selfish
+        # Who is out of the episode says nothing; to name oneself as listener is an illegal choice, and no message.
+        selfish = timestep.alive & (to == jnp.arange(agents))
+        speaks = (said > 0).any(-1) & timestep.alive & ~selfish
         listeners = self._listeners(to) & timestep.alive
         cost = jnp.where(speaks, self.bits * listeners.sum(-1), 0.0).astype(jnp.float32)
         fits = jnp.ones(agents, bool) if self.budget is None else state.spent + cost <= self.budget

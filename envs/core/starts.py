@@ -19,12 +19,13 @@ from envs.core.wrappers import Wrapper
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Copies:
-    """K copies of an episode: their states `[K, ...]`, which still go on, `first: bool[]` before the first step, and the metrics of each
-    copy's last step."""
+    """K copies of an episode: their states `[K, ...]`, which still go on, `first: bool[K]` before the first step, and observation and
+    metrics of each copy's last step."""
 
     state: Any
     alive: jax.Array
     first: jax.Array
+    observation: Any
     metrics: Any
 
 
@@ -32,8 +33,8 @@ class Copies:
 class Starts(Wrapper):
     """An environment of one agent and discrete actions, as one of K "agents" that play copies of the same episode (POMO, Kwon et al. 2020).
 
-    In the first step copy k may take only the k-th legal action (counted round where there are fewer). From then on the copies have nothing
-    to do with each other. Metrics are those of the best copy so far, by `score`.
+    In its first step copy k may take only the k-th legal action (counted round where there are fewer); another one does nothing. From then
+    on the copies have nothing to do with each other. Metrics are those of the best copy so far, by `score`.
 
     Args:
         number: of copies, at least 2.
@@ -78,26 +79,27 @@ class Starts(Wrapper):
         def copied(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.number, *jnp.shape(leaf))), tree)
 
-        copies = Copies(copied(state), jnp.ones(self.number, bool), jnp.bool_(True), copied(dict(timestep.metrics)))
-        return copies, self._joined(copies, copied(timestep), params)
+        many, yes = copied(timestep), jnp.ones(self.number, bool)
+        copies = Copies(copied(state), yes, yes, many.observation, dict(many.metrics))
+        return copies, self._joined(copies, many, params)
 
     def step(self, key: jax.Array, state: Copies, action: Any, params: Params) -> tuple[Copies, TimeStep]:
         legal = jnp.take_along_axis(self.action_mask(state, params), action[:, None], 1)[:, 0]
         after, timestep = jax.vmap(lambda s, a: self.env.step(key, s, a, params))(state.state, action)
-        goes_on = state.alive & ~timestep.done
+        moved = state.alive & (legal | ~state.first)
 
         def kept(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(state.alive.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+            return jnp.where(moved.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        # A first action that its copy may not take is taken all the same where the environment allows it, and counted.
-        inner = timestep.metrics["illegal_actions"]
-        illegal = jnp.where(state.alive, jnp.maximum(inner, (~legal).astype(jnp.int32)), 0)
-        metrics = jax.tree.map(kept, dict(timestep.metrics), state.metrics)
-        copies = Copies(jax.tree.map(kept, after, state.state), goes_on, jnp.bool_(False), metrics)
+        illegal = jnp.where(state.alive, jnp.maximum(timestep.metrics["illegal_actions"], (~legal).astype(jnp.int32)), 0)
+        new = (after, timestep.observation, dict(timestep.metrics))
+        inner, observation, metrics = jax.tree.map(kept, new, (state.state, state.observation, state.metrics))
+        copies = Copies(inner, state.alive & ~(moved & timestep.done), state.first & ~moved, observation, metrics)
         timestep = timestep.replace(
-            reward=jnp.where(state.alive, timestep.reward, 0.0),
-            terminated=timestep.terminated & state.alive,
-            truncated=timestep.truncated & state.alive,
+            observation=observation,
+            reward=jnp.where(moved, timestep.reward, 0.0),
+            terminated=timestep.terminated & moved,
+            truncated=timestep.truncated & moved,
         )
         return copies, self._joined(copies, timestep, params, illegal.sum(dtype=jnp.int32))
 
@@ -105,7 +107,7 @@ class Starts(Wrapper):
         mask = jax.vmap(lambda s: self.env.action_mask(s, params))(state.state)
         place = jnp.cumsum(mask, axis=1) - 1
         mine = jnp.arange(self.number)[:, None] % jnp.maximum(mask.sum(1, keepdims=True), 1)
-        return jnp.where(state.first, mask & (place == mine), mask)
+        return jnp.where(state.first[:, None], mask & (place == mine), mask)
 
     def global_observation(self, state: Copies, params: Params) -> jax.Array:
         """float32[K]: the score of each copy so far. Copies need no critic that knows more than they do."""

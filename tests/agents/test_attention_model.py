@@ -121,11 +121,11 @@ def test_acting_and_learning_see_the_same_probabilities():
 
 def test_a_greedy_baseline_is_challenged():
     """With one start: the best parameters play the same episodes, and give way to clearly better ones alone."""
-    runner = runner_of(tour(), 20, starts=1, baseline="rollout", challenge_updates=10, challenge_episodes=64, learning_rate=1e-2)
+    runner = runner_of(tour(), 20, starts=1, baseline="rollout", challenge_updates=10, challenge_episodes=64, challenge_level=0.3)
     state = runner.init()
     before = jax.tree.map(np.asarray, state.train.statistics["best"])
-    state, _ = runner.train_chunk(state)
-    state, metrics = runner.train_chunk(state)
+    for _ in range(3):
+        state, metrics = runner.train_chunk(state)
     moved = [
         not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.train.statistics["best"]), strict=True)
     ]
