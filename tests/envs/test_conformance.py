@@ -34,8 +34,13 @@ WORLD = json.loads((Path(__file__).parent / "skillgraph" / "world" / "golden.jso
 KEEP_ALL = ["Manipulation/MT10-v0", "SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"]
 MANY = ARM + list(WORLD["rows"]) + [name for name in OWN if name.startswith("Allocation/Routing-")]
 WHOLE = [name for name in OWN if name not in MANY] + [name for name in KEEP_ALL if name in OWN]
-# Options are the primitive world's program in a loop: these laws, a minute of compilation, are checked in the slow part.
+# Options are the primitive world's program in a loop, and references of the allocation family plan whole episodes: what compiles those
+# programs once more is checked in the slow part.
+QUICK = ("Allocation/Couriers-v0", "Allocation/FairDivision-v0")
 LONG = {"SkillGraph/Plan4MC-Trees-Options-v0": ("jit", "restart", "adapters")}
+LONG |= {
+    name: ("jit", "vmap", "restart", "references", "adapters") for name in WHOLE if name.startswith("Allocation/") and name not in QUICK
+}
 ABOUT_ROWS = ("hashable", "pickles", "rows")
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
