@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.job_shop import generator
-from envs.allocation.job_shop.generator import KINDS, PUBLISHED, Routes, fitting, loads
+from envs.allocation.job_shop.generator import KINDS, PUBLISHED, Routes, fitting
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set, check_choice
@@ -41,6 +41,8 @@ class Shop:
         routes: the instance: see `Routes`.
         scale: float32[], the longer of the longest job and the largest load of a machine, in time units: rewards and observations are
             in this unit.
+        tail: int32[J, O], duration of each operation and of those behind it.
+        work: int32[M, J], duration of the operations of each job that each machine has not finished.
         done: int32[J], operations of each job that are finished: the number of its current one.
         at: int32[J], machine of the current operation, -1 for a finished job; length: int32[J], its duration.
         left: int32[J], time until the current operation is finished; 0 while it waits.
@@ -51,6 +53,8 @@ class Shop:
 
     routes: Routes
     scale: jax.Array
+    tail: jax.Array
+    work: jax.Array
     done: jax.Array
     at: jax.Array
     length: jax.Array
@@ -187,13 +191,17 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
     def reset(self, key: jax.Array, params: Params) -> tuple[Shop, TimeStep]:
         row, sizes = params.task, (self.jobs, self.machines, self.operations, self.max_duration)
         table = jax.tree.map(jnp.asarray, params.shared)
-        routes = generator.generate(key, row.kind, row.entry, *sizes, table)
+        planting = bool((self.suite.rows.kind == generator.PLANTED).any())
+        routes = generator.generate(key, row.kind, row.entry, *sizes, table, planting)
         done = jnp.zeros(self.jobs, jnp.int32)
         at, length = self._current(routes, done)
-        most = jnp.maximum(routes.duration.sum(1).max(), loads(routes.machine, routes.duration, self.machines).max())
+        work = jnp.where(self._owned(routes), routes.duration.T[:, None], 0).sum(0)
+        most = jnp.maximum(routes.duration.sum(1).max(), work.sum(1).max())
         shop = Shop(
             routes=routes,
             scale=most.astype(jnp.float32),
+            tail=jnp.cumsum(routes.duration[:, ::-1], 1)[:, ::-1],
+            work=work,
             done=done,
             at=at,
             length=length,
@@ -220,9 +228,11 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         at, length = self._current(state.routes, done)
         here = started[:, None] & (np.arange(self.operations) == state.done[:, None])
         # Who had unfinished work when the step began.
-        owing = self._load(state).sum(1) > 0
+        owing = (state.work > 0).any(1)
+        work = state.work - jnp.where(self._here(state)[0] & finished, state.length, 0)
         shop = replace(
             state,
+            work=work,
             done=done,
             at=at,
             length=length,
@@ -239,11 +249,12 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
 
     def _load(self, state: Shop) -> jax.Array:
         """int32[M, J]: time that each machine still has to work on each job."""
-        number = np.arange(self.machines)[:, None, None]
-        ahead = np.arange(self.operations) >= state.done[:, None]
-        work = jnp.where((state.routes.machine == number) & ahead, state.routes.duration, 0).sum(2)
         here, running = self._here(state)
-        return work - jnp.where(here & running, state.length - state.left, 0)
+        return state.work - jnp.where(here & running, state.length - state.left, 0)
+
+    def _owned(self, routes: Routes) -> jax.Array:
+        """bool[O, M, J]: whose operation it is. Sums and maxima over the first axis are the fast ones; padding has a duration of 0."""
+        return routes.machine.T[:, None] == np.arange(self.machines, dtype=np.int32)[:, None]
 
     def _timestep(self, shop: Shop, params: Params, elapsed, rest, owing, illegal) -> TimeStep:
         complete = (shop.at < 0).all()
@@ -275,17 +286,14 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         routes, scale = state.routes, state.scale
         here, running = self._here(state)
         place, machine = np.arange(self.operations), np.arange(self.machines)
-        ahead = place >= state.done[:, None]
-        duration = jnp.where(ahead, routes.duration, 0)
-        # Work of a job before each of its operations, and what follows it.
-        tail = jnp.cumsum(duration[:, ::-1], 1)[:, ::-1]
         passed = jnp.where(running, state.length - state.left, 0)
-        remaining = tail[:, 0] - passed
-        mine = (routes.machine == machine[:, None, None]) & (duration > 0)
-        work = jnp.where(mine, duration, 0).sum(2)
+        whole_job = jnp.where(place == state.done[:, None], state.tail, 0).sum(1)
+        remaining = whole_job - passed
+        work = state.work
         load = work - jnp.where(here, passed, 0)
         # The first of the operations ahead that belongs to the machine: the one with the longest tail.
-        reach = jnp.where(mine, tail, 0).max(2)
+        ahead = np.arange(self.operations, dtype=np.int32)[:, None] >= state.done
+        reach = jnp.where(self._owned(routes), jnp.where(ahead, state.tail.T, 0)[:, None], 0).max(0)
         visits = reach > 0
         follow = place == state.done[:, None] + 1
         following = jnp.where(follow & (place < routes.number[:, None]), routes.machine, -1).max(1)
@@ -298,7 +306,7 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         each = [
             flag(here & ~running),
             flag(here & running),
-            jnp.where(visits, unit(tail[:, 0] - reach), 1),
+            jnp.where(visits, unit(whole_job - reach), 1),
             unit(work),
             across(unit(state.left)),
             across(unit(jnp.where(state.at >= 0, work_now, 0))),

@@ -64,7 +64,15 @@ def fitting(jobs: int, machines: int, operations: int) -> tuple[Published, ...]:
 
 
 def generate(
-    key: jax.Array, kind: jax.Array, entry: jax.Array, jobs: int, machines: int, operations: int, longest: int, table: Routes
+    key: jax.Array,
+    kind: jax.Array,
+    entry: jax.Array,
+    jobs: int,
+    machines: int,
+    operations: int,
+    longest: int,
+    table: Routes,
+    planting: bool = True,
 ) -> Routes:
     """One instance.
 
@@ -73,6 +81,7 @@ def generate(
         entry: int32[] which row of `table` a published instance is.
         longest: durations are uniform on 1 to `longest`.
         table: the published instances that fit, stacked `[n, J, O]`.
+        planting: whether `kind` can be "planted": it takes most of the time.
     """
     k_words, k_planted = jax.random.split(key)
     words = jax.random.bits(k_words, (jobs * operations + jobs * (machines + 1) + machines,), jnp.uint32)
@@ -80,13 +89,11 @@ def generate(
     place = np.arange(operations, dtype=np.int32)
     duration = 1 + _below(lengths.reshape(jobs, operations), longest)
 
-    # A random order of the machines for each job; with more operations than machines the order starts again.
-    mixed = _order(order.reshape(jobs, machines))
-    flow = _order(common[None])
-    # The first half of the machines comes before the second (Storer, Wu and Vaccari 1992).
-    first = (order.reshape(jobs, machines) >> 1) | (np.arange(machines) >= (machines + 1) // 2).astype(np.uint32) << 31
-    halves = _order(first)
-    route = jnp.where(kind == FLOW, flow, jnp.where(kind == TWO_SETS, halves, mixed))[:, place % machines]
+    # A random order of the machines for each job; with more operations than machines the order starts again. In two sets, the first half of
+    # the machines comes before the second (Storer, Wu and Vaccari 1992).
+    order = order.reshape(jobs, machines)
+    halves = (order >> 1) | (np.arange(machines) >= (machines + 1) // 2).astype(np.uint32) << 31
+    route = _order(jnp.where(kind == FLOW, common, jnp.where(kind == TWO_SETS, halves, order)))[:, place % machines]
     # Any machine for each operation, and any number of operations (Jumanji's generator).
     loose = _below(_mix(lengths.reshape(jobs, operations)), machines)
     few = 1 + _below(count, operations)
@@ -94,12 +101,13 @@ def generate(
     drawn = Routes(
         jnp.where(ragged, loose, route), duration, jnp.where(ragged, few, jnp.full(jobs, operations, jnp.int32)), jnp.zeros((), jnp.int32)
     )
-    dense = plant(k_planted, jobs, machines, operations, longest)
-    chosen = jax.tree.map(lambda a, b: jnp.where(kind == PLANTED, b, a), drawn, dense)
+    if planting:
+        dense = plant(k_planted, jobs, machines, operations, longest)
+        drawn = jax.tree.map(lambda a, b: jnp.where(kind == PLANTED, b, a), drawn, dense)
     if table.machine.shape[0]:
-        chosen = jax.tree.map(lambda a, b: jnp.where(kind == PUBLISHED, b[entry], a), chosen, table)
-    real = place < chosen.number[:, None]
-    return Routes(jnp.where(real, chosen.machine, 0), jnp.where(real, chosen.duration, 0), chosen.number, chosen.optimum)
+        drawn = jax.tree.map(lambda a, b: jnp.where(kind == PUBLISHED, b[entry], a), drawn, table)
+    real = place < drawn.number[:, None]
+    return Routes(jnp.where(real, drawn.machine, 0), jnp.where(real, drawn.duration, 0), drawn.number, drawn.optimum)
 
 
 def plant(key: jax.Array, jobs: int, machines: int, operations: int, longest: int) -> Routes:
@@ -114,33 +122,27 @@ def plant(key: jax.Array, jobs: int, machines: int, operations: int, longest: in
     used = min(jobs, machines)
     pieces = jobs * operations
     span = max(longest, round(0.75 * pieces / used * (1 + longest) / 2))
-    number = np.arange(max(jobs, used), dtype=np.uint32)
+    number = np.arange(jobs, dtype=np.int32)
 
     def cut(carry, words):
-        ends, free, count, machine, duration = carry
-        # Machines and jobs that are equally good differ in their random words.
-        at = jnp.argmin(ends * 256 + (_mix(words[0] ^ number[:used]) & 0xFF).astype(jnp.int32))
-        now = ends[at]
+        ends, free, count = carry
+        # Of machines and jobs that are equally good the first one is taken, counted from a random one.
+        turn = ends * 128 + (number[:used] + _below(words[0], used)) % used
+        at = turn == turn.min()
+        now = ends.min()
         able = (free <= now) & (count < operations)
-        worth = jnp.where(able, count * 256 + (_mix(words[1] ^ number[:jobs]) & 0xFF).astype(jnp.int32), 1 << 30)
-        job = jnp.argmin(worth)
+        turn = jnp.where(able, count * 256 + (number[:jobs] + _below(words[1], jobs)) % jobs, 1 << 30)
         length = jnp.minimum(1 + _below(words[2], longest), span - now)
         placed = (length > 0) & able.any()
-        here = ((np.arange(jobs) == job)[:, None] & (np.arange(operations) == count[job])) & placed
-        ends = jnp.where(np.arange(used) == at, now + length, ends)
-        mine = (np.arange(jobs) == job) & placed
-        carry = (
-            ends,
-            jnp.where(mine, now + length, free),
-            count + mine,
-            jnp.where(here, at.astype(jnp.int32), machine),
-            jnp.where(here, length, duration),
-        )
-        return carry, None
+        mine = (turn == turn.min()) & placed
+        # One past the end: falls away.
+        where = jnp.where(placed, jnp.where(mine, number[:jobs] * operations + count, 0).sum(), pieces)
+        carry = (jnp.where(at, now + length, ends), jnp.where(mine, now + length, free), count + mine)
+        return carry, (where, jnp.where(at, number[:used], 0).sum(), length)
 
-    zeros = jnp.zeros((jobs, operations), jnp.int32)
-    start = (jnp.zeros(used, jnp.int32), jnp.zeros(jobs, jnp.int32), jnp.zeros(jobs, jnp.int32), zeros, zeros)
-    (_, _, count, machine, duration), _ = jax.lax.scan(cut, start, jax.random.bits(key, (pieces, 3), jnp.uint32))
+    start = (jnp.zeros(used, jnp.int32), jnp.zeros(jobs, jnp.int32), jnp.zeros(jobs, jnp.int32))
+    (_, _, count), (where, at, length) = jax.lax.scan(cut, start, jax.random.bits(key, (pieces, 3), jnp.uint32))
+    machine, duration = (jnp.zeros(pieces, jnp.int32).at[where].set(x, mode="drop").reshape(jobs, operations) for x in (at, length))
     load = loads(machine, duration, machines)
     return Routes(machine, duration, count, jnp.where(load.max() == span, span, 0).astype(jnp.int32))
 

@@ -140,8 +140,9 @@ def _planted(key: jax.Array, number: jax.Array, workers: int, items: int) -> dic
     it is long. `optimum` is 0 in the rare case that the tasks did not suffice to fill it."""
     rules = rules_of(items)
     span = jnp.maximum(MOST_TIME, number * 3 * (1 + MOST_TIME) // (8 * workers))
-    words = jax.random.bits(key, (items, 4 + items), jnp.uint32)
+    words = jax.random.bits(key, (items, 4), jnp.uint32)
     place = np.arange(items)
+    apart = place.astype(np.uint32) * np.uint32(0x9E3779B9)
 
     def cut(carry, entry):
         ends, start, finish = carry
@@ -150,9 +151,13 @@ def _planted(key: jax.Array, number: jax.Array, workers: int, items: int) -> dic
         now = ends[at]
         length = jnp.where(step < number, jnp.minimum(1 + _below(word[0], MOST_TIME), span - now), 0)
         over = (place < step) & (finish <= now) & (finish > 0)
-        first = jnp.argmax(jnp.where(over, word[4:] >> 1, 0))
+        # One word, mixed with the number of each task (the finaliser of MurmurHash3).
+        mixed = word[3] ^ apart
+        mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
+        mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+        first = jnp.argmax(jnp.where(over, mixed >> 1, 0))
         later = over & (place != first)
-        second = jnp.argmax(jnp.where(later, word[4:] >> 1, 0))
+        second = jnp.argmax(jnp.where(later, mixed >> 1, 0))
         linked = jnp.stack([over.any() & (_below(word[1], 4) > 0), later.any() & (_below(word[2], 2) > 0), jnp.bool_(False)])
         sources = jnp.where(linked, jnp.stack([first, second, second]), items)
         ends = jnp.where((np.arange(workers) == at) & (length > 0), now + length, ends)

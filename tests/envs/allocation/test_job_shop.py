@@ -40,7 +40,9 @@ class Desk:
     def place(self, instance):
         shop, _ = self.reset(jax.random.key(0), self.params)
         at, length = self.env._current(instance, shop.done)
-        return replace(shop, routes=instance, at=at, length=length, scale=jnp.float32(10))
+        tail = np.cumsum(instance.duration[:, ::-1], 1)[:, ::-1]
+        work = jnp.where(self.env._owned(instance), instance.duration.T[:, None], 0).sum(0)
+        return replace(shop, routes=instance, at=at, length=length, tail=jnp.asarray(tail), work=work, scale=jnp.float32(10))
 
     def act(self, shop, *actions):
         return jax.device_get(self.step(jax.random.key(0), shop, jnp.asarray(actions, jnp.int32), self.params))
