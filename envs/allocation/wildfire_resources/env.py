@@ -115,9 +115,9 @@ class WildfireResources(TaskRoom[Watch, tuple, TaskRow]):
 
     The score is the area that never burnt, in ha, plus what the sub-task pays for crews that stand where it wants them: 450 ha for all
     crews over the whole horizon, as "the same goal, with more for what is sent to neighbours" (or kept) of HIVEX. It starts with the area
-    that does not burn at the start, and the sum over steps and towers of what each earned changes it: a tower earns -1 for a cell of its sector that
-    catches fire. With `reward="team"` each gets the mean. Success: the fire is out; that also ends the episode where nothing is paid for
-    crews.
+    that does not burn at the start, and the sum over steps and towers of what each earned changes it: a tower earns -1 for a cell of its
+    sector that catches fire. With `reward="team"` each gets the mean. Success: the fire is out; that also ends the episode where nothing is
+    paid for crews.
 
     Args:
         level: difficulty, 1 to 10: wind, dryness and number of fires.

@@ -153,6 +153,7 @@ def test_the_score_is_what_was_earned(flight):
         assert timestep.done
 
 
+@pytest.mark.slow
 def test_references_come_in_their_order():
     env = AerialWildfire(horizon=100)
     names = env.suite.names

@@ -155,6 +155,7 @@ def test_an_episode_ends_with_the_fire(watch):
     assert not timestep.terminated.any() and timestep.metrics["success"] == 1
 
 
+@pytest.mark.slow
 def test_references_come_in_their_order():
     env = WildfireResources(horizon=200)
     parts = [instances(env, 4, task=task) for task in env.suite.names]

@@ -195,6 +195,7 @@ def test_the_course_without_wakes_is_the_best_one():
     assert env.bound(*jax.device_get((state, row))) == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_references_come_in_their_order():
     env = WindFarm(horizon=60)
     parts = [instances(env, 3, task=task) for task in TASKS]
