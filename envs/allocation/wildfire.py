@@ -82,4 +82,4 @@ def smooth(key: jax.Array, size: int, coarse: int = 5) -> jax.Array:
     weights = np.zeros((size, coarse), np.float32)
     weights[np.arange(size), low] = 1 - (place - low)
     weights[np.arange(size), low + 1] = place - low
-    return weights @ knots @ weights.T
+    return jnp.asarray(weights) @ knots @ jnp.asarray(weights.T)
