@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -40,8 +42,9 @@ class _Unit(nnx.Module):
         """float32[..., hidden] of the memory."""
         return memory[..., : self.hidden]
 
+    @abstractmethod
     def _cell(self, memory: jax.Array, gates: jax.Array) -> jax.Array:
-        raise NotImplementedError
+        """New memory from the old one and the gates' products with the input."""
 
 
 class GRU(_Unit):

@@ -1,4 +1,4 @@
-"""Experts that plan an episode as a whole: many rollouts of a rule with chance in it, of which the shortest is played."""
+"""Experts that plan an episode as a whole: many rollouts, by one rule with chance in it or by many rules, of which the best is played."""
 
 from __future__ import annotations
 
@@ -54,6 +54,44 @@ class BestOfTrials(ABC):
         planned = memory[jnp.minimum(state.clock, self.steps - 1)].astype(jnp.int32)
         otherwise, _ = self.fallback.act(key, state, params, ())
         return jnp.where(planned >= 0, planned, otherwise), memory
+
+
+@dataclass(frozen=True)
+class BestOfRules(ABC):
+    """Reference that plays an episode, whose chance it knows, by every rule of a table and follows the one with the best score (more is
+    better). Its memory is that rule; without a plan it is the first one, so that a table that begins with the heuristic's is never worse.
+    """
+
+    env: Any
+
+    @abstractmethod
+    def rules(self) -> Any:
+        """The table: a NamedTuple of float32[R]."""
+
+    @abstractmethod
+    def chosen(self, state: Any, params: Params, rule: Any) -> jax.Array:
+        """Joint action by one rule."""
+
+    def init(self, params: Params) -> Any:
+        return jax.tree.map(lambda column: jnp.asarray(column[0]), self.rules())
+
+    def plan(self, state: Any, params: Params) -> Any:
+        tried = jax.tree.map(jnp.asarray, self.rules())
+
+        def score(rule: Any) -> jax.Array:
+            def body(carry, _):
+                state, score, done = carry
+                after, timestep = self.env.step(jax.random.key(0), state, self.chosen(state, params, rule), params)
+                score = jnp.where(done, score, timestep.metrics["score"])
+                return (after, score, done | timestep.done), None
+
+            return jax.lax.scan(body, (state, state.score, jnp.bool_(False)), None, self.env.longest)[0][1]
+
+        best = jnp.argmax(jax.vmap(score)(tried))
+        return jax.tree.map(lambda column: column[best], tried)
+
+    def act(self, key: jax.Array, state: Any, params: Params, memory: Any) -> tuple[jax.Array, Any]:
+        return self.chosen(state, params, memory), memory
 
 
 def listed(counts: jax.Array, most: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -199,9 +199,9 @@ class AerialWildfire(TaskRoom[Flight, tuple, TaskRow]):
 
     @cached_property
     def references(self):
-        from envs.allocation.aerial_wildfire.references import BestOfRules, Nearest
+        from envs.allocation.aerial_wildfire.references import Nearest, Rules
 
-        return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": BestOfRules(self)}
+        return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": Rules(self)}
 
     def bound(self, instance: Flight, task: TaskRow) -> float:
         from envs.allocation.aerial_wildfire.bound import at_most

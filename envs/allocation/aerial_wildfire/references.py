@@ -26,6 +26,7 @@ from envs.allocation.aerial_wildfire.env import (
     squares,
 )  # fmt: skip
 from envs.allocation.aerial_wildfire.generator import SIZE, land
+from envs.allocation.planning import BestOfRules
 from envs.allocation.wildfire import BURNING, FOREST
 from envs.core.functional import Params
 
@@ -148,30 +149,14 @@ def rules() -> Rule:
 
 
 @dataclass(frozen=True)
-class BestOfRules:
+class Rules(BestOfRules):
     """Flies the episode, whose chance it knows, by every rule of `rules`, and follows the one with the best score: never worse than the
     heuristic, which is one of them. What is looked for it flies to by the shortest way as well as its circles allow."""
 
     env: AerialWildfire
 
-    def init(self, params: Params) -> Any:
-        return jax.tree.map(lambda column: jnp.asarray(column[0]), rules())
+    def rules(self) -> Rule:
+        return rules()
 
-    def plan(self, state: Flight, params: Params) -> Rule:
-        tried = jax.tree.map(jnp.asarray, rules())
-
-        def score(rule: Rule) -> jax.Array:
-            def body(carry, _):
-                state, score, done = carry
-                action, _ = self.act(jax.random.key(0), state, params, rule)
-                after, timestep = self.env.step(jax.random.key(0), state, action, params)
-                score = jnp.where(done, score, timestep.metrics["score"])
-                return (after, score, done | timestep.done), None
-
-            return jax.lax.scan(body, (state, state.score, jnp.bool_(False)), None, self.env.longest)[0][1]
-
-        best = jnp.argmax(jax.vmap(score)(tried))
-        return jax.tree.map(lambda column: column[best], tried)
-
-    def act(self, key: jax.Array, state: Flight, params: Params, memory: Rule) -> tuple[jax.Array, Any]:
-        return fly(self.env, state, params.task, memory), memory
+    def chosen(self, state: Flight, params: Params, rule: Rule) -> jax.Array:
+        return fly(self.env, state, params.task, rule)

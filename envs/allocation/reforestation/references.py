@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def toward(state: Forestry, params: Params, low: jax.Array, high: jax.Array) -> 
 
 
 @dataclass(frozen=True)
-class Pilot:
+class Pilot(ABC):
     """What both pilots share. Memory: int32[A], the cell that each drone flies to, -1 for none; float32[2], a place to look at (m). Drones
     choose one after another, by rank."""
 
@@ -104,17 +105,17 @@ class Pilot:
         chosen = jax.lax.scan(choose, kept, jnp.argsort(state.rank))[0]
         return jnp.where(cargo, chosen, self.looks(state, memory, place, params, term)).astype(jnp.int32)
 
+    @abstractmethod
     def worth(self, state: Forestry, params: Params) -> jax.Array:
         """float32[A, 400]: how much each drone likes each free cell; -1e6 where it must not go."""
-        raise NotImplementedError
 
+    @abstractmethod
     def needed(self, state: Forestry, params: Params, cell: jax.Array) -> jax.Array:
         """float32[A] kJ without which a drone does not leave the pad for a cell."""
-        raise NotImplementedError
 
+    @abstractmethod
     def looks(self, state: Forestry, memory: jax.Array, place: jax.Array, params: Params, term: jax.Array) -> jax.Array:
         """int32[A]: the cells to look at where nothing is carried; -1 is home."""
-        raise NotImplementedError
 
     def away(self, state: Forestry) -> jax.Array:
         """float32[A, 400] steps from the drones to the cells."""

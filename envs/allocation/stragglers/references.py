@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ MOST_SHARES = 3  # that one worker can compute in a round
 
 
 @dataclass(frozen=True)
-class _Scheme:
+class _Scheme(ABC):
     env: Stragglers
 
     def init(self, params: Params) -> Any:
@@ -29,8 +30,9 @@ class _Scheme:
     def act(self, key: jax.Array, state: Cluster, params: Params, memory: Any) -> tuple[jax.Array, Any]:
         return self.chosen(state).astype(jnp.int32), memory
 
+    @abstractmethod
     def chosen(self, state: Cluster) -> jax.Array:
-        raise NotImplementedError
+        """int32[N]: the action of each worker."""
 
     def _new(self, state: Cluster, action: int) -> jax.Array:
         """int32[N]: an action of the newest job for all, if there is one."""

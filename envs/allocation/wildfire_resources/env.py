@@ -165,9 +165,9 @@ class WildfireResources(TaskRoom[Watch, tuple, TaskRow]):
 
     @cached_property
     def references(self):
-        from envs.allocation.wildfire_resources.references import BestOfRules, MostBurning
+        from envs.allocation.wildfire_resources.references import MostBurning, Rules
 
-        return {"random": RandomReference(self), "heuristic": MostBurning(), "expert": BestOfRules(self)}
+        return {"random": RandomReference(self), "heuristic": MostBurning(), "expert": Rules(self)}
 
     def bound(self, instance: Watch, task: TaskRow) -> float:
         from envs.allocation.wildfire_resources.bound import at_most

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.planning import BestOfRules
 from envs.allocation.wildfire import FOREST
 from envs.allocation.wildfire_resources.env import ADD, BRANCHES, CREWS, KEEP, REMOVE, TOWERS, Watch
 from envs.core.functional import Params
@@ -67,37 +68,21 @@ def rules() -> Rule:
 
 
 @dataclass(frozen=True)
-class BestOfRules:
+class Rules(BestOfRules):
     """Plays every rule of `rules` on the episode, whose chance it knows, and follows the one with the best score: never worse than the
     heuristic, which is one of them."""
 
     env: WildfireResources
 
-    def init(self, params: Params) -> Any:
-        return jax.tree.map(lambda column: jnp.asarray(column[0]), rules())
+    def rules(self) -> Rule:
+        return rules()
 
-    def plan(self, state: Watch, params: Params) -> Rule:
-        tried = jax.tree.map(jnp.asarray, rules())
-
-        def score(rule: Rule) -> jax.Array:
-            def body(carry, _):
-                state, score, done = carry
-                action, _ = self.act(jax.random.key(0), state, params, rule)
-                after, timestep = self.env.step(jax.random.key(0), state, action, params)
-                score = jnp.where(done, score, timestep.metrics["score"])
-                return (after, score, done | timestep.done), None
-
-            return jax.lax.scan(body, (state, state.score, jnp.bool_(False)), None, self.env.longest)[0][1]
-
-        best = jnp.argmax(jax.vmap(score)(tried))
-        return jax.tree.map(lambda column: column[best], tried)
-
-    def act(self, key: jax.Array, state: Watch, params: Params, memory: Rule) -> tuple[jax.Array, Any]:
-        rule, env, row = memory, self.env, params.task
+    def chosen(self, state: Watch, params: Params, rule: Rule) -> jax.Array:
+        env, row = self.env, params.task
         risk = env.by_sector(env.hazard(state, row, jnp.zeros(TOWERS)) * (state.status == FOREST))
         need = state.burning + 10.0 * rule.coming * risk
         need = need / jnp.maximum(env.force(state.neighbour, state.crews), 1.0) ** rule.shared
         place = jnp.concatenate([jnp.arange(TOWERS)[:, None], state.neighbour], 1)
         near = jnp.arange(BRANCHES) > 0
         pay = jnp.where(near, rule.away * (row.sent > 0), rule.home * (row.kept > 0))
-        return towards(state, need[place] * jnp.where(near, rule.near, 1.0) + pay), memory
+        return towards(state, need[place] * jnp.where(near, rule.near, 1.0) + pay)
