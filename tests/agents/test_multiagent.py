@@ -1,5 +1,7 @@
 """Central critics, channels between agents, and recurrent units: against closed forms and their own symmetries."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,7 +126,15 @@ def test_a_central_critic_knows_what_an_agent_does_not(critic):
 
 def test_a_policy_needs_no_global_observation_to_act():
     policy = learnt("mappo", updates=2, shared_trunk=False)
-    evaluate(Whisper(split="test"), policy, episodes=2)
+    bits = jnp.asarray([0.0, 1.0])
+    seen, yes = jax.vmap(Whisper().observe)(bits), jnp.ones(2, bool)
+    told = ActInput(seen, None, yes, jnp.zeros(2, jnp.int32), yes, jnp.ones((2, 2), bool), bits[:, None])
+    actions = [
+        policy.agent.act(policy.train_state, (), inputs, jax.random.key(0), True)[0]
+        for inputs in (told, replace(told, global_observation=None))
+    ]
+    np.testing.assert_array_equal(*actions)
+    assert evaluate(Whisper(split="test"), policy, episodes=2).overall("length").value == 1.0
 
 
 @pytest.mark.parametrize("name", ["commnet", "bicnet", "mappo"])

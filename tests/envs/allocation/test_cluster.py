@@ -338,17 +338,11 @@ def test_a_large_cluster_is_near_the_mean_field_limit(choices):
     assert abs(found - wanted).max() < 0.5 * abs(found - other).max()
 
 
-def test_the_heuristic_beats_chance_in_a_larger_cluster():
-    _beats_chance(64, 8)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("nodes", "slots"), [(4, 16), (1024, 16), (16_384, 16), (100_000, 2)])
-def test_of_every_size_clusters(nodes, slots):
-    _beats_chance(nodes, slots)
-
-
-def _beats_chance(nodes, slots):
+@pytest.mark.parametrize(
+    ("nodes", "slots"),
+    [(64, 8), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((4, 16), (1024, 16), (16_384, 16), (100_000, 2)))],
+)
+def test_the_heuristic_beats_chance_in_clusters_of_every_size(nodes, slots):
     env = Cluster(nodes=nodes, slots=slots, neighbours=min(4, nodes - 2), task="hotspots")
     states, rows = base.instances(env, 2, task="hotspots", seed=2)
     random, heuristic = (base.play(env, env.references[name], states, rows) for name in ("random", "heuristic"))

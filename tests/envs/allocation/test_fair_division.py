@@ -337,13 +337,6 @@ def test_the_horizon_truncates(pair):
     assert timestep.truncated.all() and not timestep.terminated.any() and timestep.metrics["success"] == 0
 
 
-def test_pettingzoo_accepts_it():
-    import pettingzoo
-    from pettingzoo.test import parallel_api_test
-
-    parallel_api_test(pettingzoo.make("parallel", "Allocation/FairDivision-v0", agents=2, items=4), num_cycles=10)
-
-
 def test_pictures(pair):
     env, reset, step = pair
     params = params_of(env, "chores_random")

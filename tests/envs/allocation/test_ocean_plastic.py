@@ -3,7 +3,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pettingzoo.test
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -242,10 +241,8 @@ def test_wrong_arguments_are_named(arguments, message):
         envs.make("Allocation/OceanPlastic-v0", **arguments)
 
 
-def test_levels_pettingzoo_and_pictures():
+def test_levels_and_pictures():
     assert OceanPlastic(level=10).suite.rows.speed[0] == pytest.approx(0.6) and len(OceanPlastic().suite) == 4
-    env = pettingzoo.make("parallel", "Allocation/OceanPlastic-v0", horizon=8)
-    pettingzoo.test.parallel_api_test(env, num_cycles=20)
     plain = OceanPlastic(task="collect")
     params = plain.default_params()
     state = jax.device_get(jax.jit(plain.reset)(jax.random.key(0), params)[0])

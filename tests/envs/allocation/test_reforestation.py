@@ -4,7 +4,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pettingzoo.test
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,9 +260,7 @@ def test_wrong_arguments_are_named(arguments, message):
         envs.make("Allocation/Reforestation-v0", **arguments).suite
 
 
-def test_pettingzoo_and_pictures():
-    env = pettingzoo.make("parallel", "Allocation/Reforestation-v0", horizon=8)
-    pettingzoo.test.parallel_api_test(env, num_cycles=20)
+def test_pictures():
     plain = Reforestation(task="plant_trees")
     params = plain.default_params()
     state = jax.device_get(jax.jit(plain.reset)(jax.random.key(0), params)[0])

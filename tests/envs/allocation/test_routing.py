@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pettingzoo.test import parallel_api_test
 
 import envs
 from envs.allocation.base import instances, play
@@ -21,7 +20,6 @@ from envs.allocation.routing.generator import Network
 from envs.allocation.routing.references import Ants
 from envs.allocation.routing.variants import VARIANTS, rooms
 from envs.core.functional import Params, params_axes, random_action
-from envs.core.pettingzoo_adapter import PettingZooEnv
 
 # The depot in the middle of the left side; customers at distances that are easy to add.
 PLACES = [[0.0, 0.5], [0.3, 0.5], [0.6, 0.5], [0.0, 0.9], [0.0, 0.1]]
@@ -429,10 +427,6 @@ def test_every_variant_has_an_id():
     observation, info = env.reset(seed=0)
     assert observation["nodes"].shape[0] == 5 and info["action_mask"].tolist() == [0, 1, 1, 1, 1]
     assert envs.make("Allocation/Routing-mTSP-minmax-v0").num_agents == 3
-
-
-def test_parallel_api():
-    parallel_api_test(PettingZooEnv(Routing(variant="mTSP", customers=5, vehicles=2)), num_cycles=40)
 
 
 def test_the_same_seed_gives_the_same_episode_in_a_batch():

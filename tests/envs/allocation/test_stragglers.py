@@ -304,13 +304,6 @@ def test_wrong_arguments_are_named(arguments, message):
         envs.make("Allocation/Stragglers-v0", **arguments)
 
 
-def test_pettingzoo_accepts_it():
-    import pettingzoo
-    from pettingzoo.test import parallel_api_test
-
-    parallel_api_test(pettingzoo.make("parallel", "Allocation/Stragglers-v0", workers=4, jobs=3), num_cycles=10)
-
-
 def test_pictures(scene):
     state = scene.start(late=[(0, 1)])
     first = scene.env.render(jax.device_get(state), scene.params)
