@@ -71,7 +71,7 @@ class TaskRoom(AllocationEnv[State, Shared, Task]):
     @cached_property
     def suite(self) -> TaskSuite:
         table = self.table()
-        rows = jax.tree.map(lambda *cells: np.asarray(cells), *table.values())
+        rows = jax.tree.map(lambda *cells: _column(cells), *table.values())
         return TaskSuite(tuple(table), rows).configured(self.task, self.split, self.horizon)
 
     @property
@@ -112,3 +112,9 @@ class TaskRoom(AllocationEnv[State, Shared, Task]):
         elif self.conditioning == "id":
             leaves["task"] = jnp.broadcast_to(index, (agents, 1)).astype(jnp.int32)
         return jax.vmap(self._flattener.flat)(leaves) if self.observation == "flat" else leaves
+
+
+def _column(cells: tuple[Any, ...]) -> np.ndarray:
+    """Cells of one field: truth values as they are, whole numbers as int32, else float32."""
+    column = np.asarray(cells)
+    return column if column.dtype.kind == "b" else column.astype(np.int32 if column.dtype.kind in "iu" else np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -70,8 +69,7 @@ class BoxLift(TeamRoom[Lift, TaskRow]):
     def boxes(self) -> int:
         return SIZES[self.size][1]
 
-    @cached_property
-    def levels(self) -> Mapping[str, TaskRow]:
+    def table(self) -> dict[str, TaskRow]:
         limit = 4 * self.boxes
         return {
             "truthful": TaskRow(10, 0, 0, limit, 0),
@@ -80,7 +78,6 @@ class BoxLift(TeamRoom[Lift, TaskRow]):
             "planted": TaskRow(10, 0, 1, limit, 3),
         }
 
-    @property
     def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
         return {
@@ -91,8 +88,7 @@ class BoxLift(TeamRoom[Lift, TaskRow]):
             "lifters_shown": box(0, 1, (self.num_agents,), np.bool_),
         }
 
-    @property
-    def leaf_kinds(self) -> dict[str, Any]:
+    def kinds(self) -> dict[str, Any]:
         return {"boxes": Set("boxes_shown"), "lifters": Set("lifters_shown")}
 
     @cached_property

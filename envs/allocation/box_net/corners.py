@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,8 +52,7 @@ class BoxNet2(BoxNet):
     ours.
     """
 
-    @cached_property
-    def levels(self) -> Mapping[str, TaskRow]:
+    def table(self) -> dict[str, TaskRow]:
         corners, limit = self.cells.corners, 12 * (self.cells.rows + self.cells.columns)
         return {
             "sparse": TaskRow(corners // 4, 0, limit, 0),
@@ -62,7 +60,6 @@ class BoxNet2(BoxNet):
             "west_to_east": TaskRow(corners // 3, 1, limit, 2),
         }
 
-    @property
     def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
         return {
@@ -73,8 +70,7 @@ class BoxNet2(BoxNet):
             "colors_shown": box(0, 1, (COLORS,), np.bool_),
         }
 
-    @property
-    def leaf_kinds(self) -> dict[str, Any]:
+    def kinds(self) -> dict[str, Any]:
         return {"corners": Set("corners_shown"), "colors": Set("colors_shown")}
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -62,7 +61,7 @@ class BoxNet(TeamRoom[Any, TaskRow]):
     @cached_property
     def most(self) -> int:
         """Boxes that an episode can hold."""
-        return max(row.boxes for row in self.levels.values())
+        return max(row.boxes for row in self.table().values())
 
     def _own(self, here: jax.Array, left: jax.Array, clock: jax.Array, row: TaskRow) -> jax.Array:
         grid = self.cells
@@ -85,8 +84,7 @@ class BoxNet1(BoxNet):
     centralized or decentralized systems?", ICRA 2024; that boxes of one colour are alike and the numbers of boxes are ours.
     """
 
-    @cached_property
-    def levels(self) -> Mapping[str, TaskRow]:
+    def table(self) -> dict[str, TaskRow]:
         arms, limit = self.cells.cells, 8 * (self.cells.rows + self.cells.columns)
         return {
             "one_box_each": TaskRow(arms, 0, limit, 0),
@@ -94,7 +92,6 @@ class BoxNet1(BoxNet):
             "west_to_east": TaskRow(arms, 1, limit, 2),
         }
 
-    @property
     def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
         return {
@@ -103,8 +100,7 @@ class BoxNet1(BoxNet):
             "colors_shown": box(0, 1, (COLORS,), np.bool_),
         }
 
-    @property
-    def leaf_kinds(self) -> dict[str, Any]:
+    def kinds(self) -> dict[str, Any]:
         return {"colors": Set("colors_shown")}
 
     @cached_property

@@ -12,14 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.allocation.base import AllocationEnv
 from envs.allocation.edge_offloading import model, rules
 from envs.allocation.edge_offloading.generator import NO_TRACE, TaskRow, Trace, generate, trace
 from envs.allocation.edge_offloading.rules import Network
+from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
-from envs.core.specs import Ids, Set, Vector, check_choice
-from envs.core.suites import TaskSuite
-from envs.core.wrappers import FlattenObservation
+from envs.core.specs import Set
 
 LEVELS = {
     "light": TaskRow(160, 0.3, 3, 1.5, 0.2, 0.5, 0, 320, 0),
@@ -34,7 +32,7 @@ SECONDS, DATA, WORK = 4.0, 16.0, 2.0  # s, Mbit, Gcycles that observations call 
 
 
 @dataclass(frozen=True)
-class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
+class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
     """Users of a mobile network decide where each task of their applications runs: on their device, on an edge server near them or in the
     cloud, after the multi-access edge computing of Com-DDPG.
 
@@ -59,10 +57,6 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
     nearest: int = 3
     applications: int = 2
     tasks: int = 8
-    task: str | tuple[str, ...] | None = None
-    observation: str = "dict"
-    conditioning: str = "one_hot"
-    horizon: int | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -86,16 +80,11 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
                 raise ValueError(f"{field}={value!r}: a whole number from {least} to {most} is needed{size}")
         if self.applications * self.tasks > 32:
             raise ValueError(f"applications={self.applications}, tasks={self.tasks}: a user has at most 32 tasks, their product")
-        if self.horizon is not None and (not _whole(self.horizon) or not 1 <= self.horizon < rules.MOST_SLOTS):
-            raise ValueError(f"horizon={self.horizon!r}: a whole number from 1 to {rules.MOST_SLOTS - 1} env steps is needed")
+        if self.horizon is not None:
+            check_whole("horizon", self.horizon, 1, rules.MOST_SLOTS - 1)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else self.slot_bytes
         if self.slot_bytes > memory:
             raise ValueError(f"users={self.users}: a slot takes {_gib(self.slot_bytes)}, the machine has {_gib(memory)}; take fewer users")
-        check_choice("observation", self.observation, ("dict", "flat"))
-        check_choice("conditioning", self.conditioning, ("one_hot", "id", "hidden"))
-        check_choice("split", self.split, ("train", "test"))
-        if isinstance(self.task, list):
-            object.__setattr__(self, "task", tuple(self.task))
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]
@@ -118,12 +107,12 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
     def action_names(self) -> tuple[str, ...]:
         return ("wait", "device", *(f"server_{i}" for i in range(self.nearest)), "cloud")
 
-    @cached_property
-    def suite(self) -> TaskSuite:
-        columns = zip(*LEVELS.values(), strict=True)
+    def table(self) -> dict[str, TaskRow]:
+        # The trace is read only for those who ask for it.
+        names = SYNTHETIC if self.task is None else tuple(LEVELS)
         whole = ("trace", "horizon", "index")
-        rows = TaskRow(*(np.asarray(c, np.int32 if f in whole else np.float32) for f, c in zip(TaskRow._fields, columns, strict=True)))
-        return TaskSuite(tuple(LEVELS), rows).configured(SYNTHETIC if self.task is None else self.task, self.split, self.horizon)
+        typed = lambda row: TaskRow(*(np.int32(x) if f in whole else np.float32(x) for f, x in zip(row._fields, row, strict=True)))  # noqa: E731
+        return {name: typed(LEVELS[name]) for name in names}
 
     def shared_params(self) -> Trace:
         """The applications of the trace, where a task uses it."""
@@ -135,12 +124,9 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
 
     # Spaces.
 
-    @cached_property
-    def observation_space(self) -> gym.Space:
-        if self.observation == "flat":
-            return self._flattener.observation_space
+    def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
-        leaves: dict[str, gym.Space] = {
+        return {
             "self": box(0, 1, (SELF,), np.float32),
             "ready_task": box(0, 1, (TASK,), np.float32),
             "places": box(0, 1, (self.places, PLACE), np.float32),
@@ -148,22 +134,9 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
             "applications": box(0, 1, (self.applications, APPLICATION), np.float32),
             "applications_shown": box(0, 1, (self.applications,), np.bool_),
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = box(0, 1, (len(self.suite),), np.uint8)
-        elif self.conditioning == "id":
-            leaves["task"] = box(0, len(self.suite) - 1, (1,), np.int32)
-        return gym.spaces.Dict(leaves)
 
-    @cached_property
-    def observation_kinds(self) -> Any:
-        if self.observation == "flat":
-            return Vector()
-        assert isinstance(self.observation_space, gym.spaces.Dict)
-        kinds: dict[str, Any] = {name: Vector() for name in self.observation_space}
-        kinds |= {"places": Set("places_shown"), "applications": Set("applications_shown")}
-        if self.conditioning == "id":
-            kinds["task"] = Ids(len(self.suite))
-        return kinds
+    def kinds(self) -> dict[str, Any]:
+        return {"places": Set("places_shown"), "applications": Set("applications_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:
@@ -173,10 +146,6 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
     def global_observation_space(self) -> gym.Space:
         assert self.servers is not None
         return gym.spaces.Box(0, 1, (8 * self.users + 3 * self.servers + 1,), np.float32)
-
-    @cached_property
-    def _flattener(self) -> FlattenObservation:
-        return FlattenObservation(replace(self, observation="dict"))
 
     @cached_property
     def references(self):
@@ -305,11 +274,7 @@ class EdgeOffloading(AllocationEnv[Network, Trace, TaskRow]):
             "applications": jnp.where(shown[..., None], applications, 0.0),
             "applications_shown": shown,
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = jnp.broadcast_to((jnp.arange(len(self.suite)) == row.index).astype(jnp.uint8), (users, len(self.suite)))
-        elif self.conditioning == "id":
-            leaves["task"] = jnp.broadcast_to(row.index, (users, 1)).astype(jnp.int32)
-        return jax.vmap(self._flattener.flat)(leaves) if self.observation == "flat" else leaves
+        return self.shown(leaves, params)
 
     def global_observation(self, state: Network, params: Params) -> jax.Array:
         """float32[8 N + 3 S + 1] in [0, 1]: per user its place (row, column of the area), device speed, in play, tasks left, tasks in its

@@ -11,12 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.allocation.base import AllocationEnv
 from envs.allocation.fair_division import generator
+from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
-from envs.core.specs import Ids, Set, Vector, check_choice
-from envs.core.suites import TaskSuite
-from envs.core.wrappers import FlattenObservation
+from envs.core.specs import Set
 
 BIDS = 5
 SELF_FEATURES, AGENT_FEATURES = 9, 5
@@ -82,7 +80,7 @@ class Division:
 
 
 @dataclass(frozen=True)
-class FairDivision(AllocationEnv[Division, tuple, TaskRow]):
+class FairDivision(TaskRoom[Division, tuple, TaskRow]):
     """Indivisible items arrive one by one; each is handed out at once and for good.
 
     Every agent i has an additive valuation v_i with v_i(all items) = 1 (for chores: costs). In every step each agent bids a level 0 to 4,
@@ -108,10 +106,6 @@ class FairDivision(AllocationEnv[Division, tuple, TaskRow]):
 
     agents: int = 3
     items: int = 12
-    task: str | tuple[str, ...] | None = None
-    observation: str = "dict"
-    conditioning: str = "one_hot"
-    horizon: int | None = None
 
     sense = "max"
     action_names = tuple(f"bid_{level}" for level in range(BIDS))
@@ -119,55 +113,27 @@ class FairDivision(AllocationEnv[Division, tuple, TaskRow]):
     def __post_init__(self):
         super().__post_init__()
         for name, low, high in (("agents", 2, 16), ("items", 2 * self.agents if isinstance(self.agents, int) else 4, 256)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name}={value!r}: a whole number from {low} to {high} is needed")
-        check_choice("observation", self.observation, ("dict", "flat"))
-        check_choice("conditioning", self.conditioning, ("one_hot", "id", "hidden"))
-        check_choice("split", self.split, ("train", "test"))
-        if self.horizon is not None and self.horizon < 1:
-            raise ValueError(f"horizon={self.horizon}: must be a positive number of env steps")
-        if isinstance(self.task, list):
-            object.__setattr__(self, "task", tuple(self.task))
+            check_whole(name, getattr(self, name), low, high)
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]
         return self.agents
 
-    @cached_property
-    def suite(self) -> TaskSuite:
-        rows = TaskRow(*(np.asarray(column, np.int32) for column in zip(*TASKS.values(), strict=True)))
-        rows = rows._replace(horizon=np.full(len(TASKS), self.items, np.int32))
-        return TaskSuite(tuple(TASKS), rows).configured(self.task, self.split, self.horizon)
+    def table(self) -> dict[str, TaskRow]:
+        return {name: row._replace(horizon=self.items) for name, row in TASKS.items()}
 
     # Spaces.
 
-    @cached_property
-    def observation_space(self) -> gym.Space:
-        if self.observation == "flat":
-            return self._flattener.observation_space
+    def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
-        leaves: dict[str, gym.Space] = {
+        return {
             "self": box(-1, 1, (SELF_FEATURES,), np.float32),
             "agents": box(0, 1, (self.agents, AGENT_FEATURES), np.float32),
             "agents_shown": box(0, 1, (self.agents,), np.bool_),
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = box(0, 1, (len(self.suite),), np.uint8)
-        elif self.conditioning == "id":
-            leaves["task"] = box(0, len(self.suite) - 1, (1,), np.int32)
-        return gym.spaces.Dict(leaves)
 
-    @cached_property
-    def observation_kinds(self) -> Any:
-        if self.observation == "flat":
-            return Vector()
-        assert isinstance(self.observation_space, gym.spaces.Dict)
-        kinds: dict[str, Any] = {name: Vector() for name in self.observation_space}
-        kinds["agents"] = Set("agents_shown")
-        if self.conditioning == "id":
-            kinds["task"] = Ids(len(self.suite))
-        return kinds
+    def kinds(self) -> dict[str, Any]:
+        return {"agents": Set("agents_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:
@@ -176,10 +142,6 @@ class FairDivision(AllocationEnv[Division, tuple, TaskRow]):
     @cached_property
     def global_observation_space(self) -> gym.Space:
         return gym.spaces.Box(0, 1, (2 + self.agents * (2 + self.agents),), np.float32)
-
-    @cached_property
-    def _flattener(self) -> FlattenObservation:
-        return FlattenObservation(replace(self, observation="dict"))
 
     @cached_property
     def references(self):
@@ -334,11 +296,7 @@ class FairDivision(AllocationEnv[Division, tuple, TaskRow]):
             "agents": jnp.where(others[..., None], jnp.clip(each, 0, 1), 0).astype(jnp.float32),
             "agents_shown": others,
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = jnp.broadcast_to((jnp.arange(len(self.suite)) == row.index).astype(jnp.uint8), (agents, len(self.suite)))
-        elif self.conditioning == "id":
-            leaves["task"] = jnp.broadcast_to(row.index, (agents, 1)).astype(jnp.int32)
-        return jax.vmap(self._flattener.flat)(leaves) if self.observation == "flat" else leaves
+        return self.shown(leaves, params)
 
     def global_observation(self, state: Division, params: Params) -> jax.Array:
         """float32[2 + 2 A + A * A]: 1 for chores; share of the items that are out; per agent its value of the present item and its priority

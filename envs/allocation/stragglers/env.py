@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.allocation.base import AllocationEnv
 from envs.allocation.stragglers import codes, generator
 from envs.allocation.stragglers.codes import ACTIONS, AGES, BURST, DELAY, FIRST, Results
+from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
-from envs.core.specs import Ids, Set, Vector, check_choice
-from envs.core.suites import TaskSuite
-from envs.core.wrappers import FlattenObservation
+from envs.core.specs import Set
 
 MU = 1.0  # the master waits (1 + mu) times as long as the workers that are not late need
 OVERHEAD = 1.0  # seconds of a round in which nothing is computed: sending and gathering
@@ -49,7 +47,6 @@ TASKS = {
     "storm": TaskRow(0.15, 0.5, 0, 0, 4.0, 0, 0),
     "heavy": TaskRow(0.05, 0.5, 0, 0, 16.0, 0, 0),
 }
-FLOATS = ("enter", "leave", "whole")
 
 
 @jax.tree_util.register_dataclass
@@ -79,7 +76,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
+class Stragglers(TaskRoom[Cluster, tuple, TaskRow]):
     """Workers compute the gradients of a sequence of jobs; one appears in each round and is due T = 3 rounds later.
 
     In each round every worker computes something of the jobs in flight (see `codes`), or waits. A round takes 1 + whole * load seconds;
@@ -110,28 +107,17 @@ class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
     jobs: int = 24
     tolerance: int | None = None
     spare: int | None = None
-    task: str | tuple[str, ...] | None = None
-    observation: str = "dict"
-    conditioning: str = "one_hot"
-    horizon: int | None = None
 
     sense = "min"
     action_names = ACTIONS
 
     def __post_init__(self):
         super().__post_init__()
-        _whole("workers", self.workers, 4, 1024)
-        _whole("jobs", self.jobs, 1, 512)
+        check_whole("workers", self.workers, 4, 1024)
+        check_whole("jobs", self.jobs, 1, 512)
         for name in ("tolerance", "spare"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1, self.workers - 1)
-        check_choice("observation", self.observation, ("dict", "flat"))
-        check_choice("conditioning", self.conditioning, ("one_hot", "id", "hidden"))
-        check_choice("split", self.split, ("train", "test"))
-        if self.horizon is not None and self.horizon < 1:
-            raise ValueError(f"horizon={self.horizon}: must be a positive number of env steps")
-        if isinstance(self.task, list):
-            object.__setattr__(self, "task", tuple(self.task))
+                check_whole(name, getattr(self, name), 1, self.workers - 1)
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]
@@ -151,41 +137,21 @@ class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
     def rounds(self) -> int:
         return self.jobs + DELAY
 
-    @cached_property
-    def suite(self) -> TaskSuite:
-        columns = zip(TaskRow._fields, zip(*TASKS.values(), strict=True), strict=True)
-        rows = TaskRow(*(np.asarray(column, np.float32 if name in FLOATS else np.int32) for name, column in columns))
-        rows = rows._replace(horizon=np.full(len(TASKS), self.rounds, np.int32))
-        return TaskSuite(tuple(TASKS), rows).configured(self.task, self.split, self.horizon)
+    def table(self) -> dict[str, TaskRow]:
+        return {name: row._replace(horizon=self.rounds) for name, row in TASKS.items()}
 
     # Spaces.
 
-    @cached_property
-    def observation_space(self) -> gym.Space:
-        if self.observation == "flat":
-            return self._flattener.observation_space
+    def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
-        leaves: dict[str, gym.Space] = {
+        return {
             "self": box(0, 1, (SELF_FEATURES,), np.float32),
             "jobs": box(0, 1, (AGES, JOB_FEATURES), np.float32),
             "jobs_shown": box(0, 1, (AGES,), np.bool_),
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = box(0, 1, (len(self.suite),), np.uint8)
-        elif self.conditioning == "id":
-            leaves["task"] = box(0, len(self.suite) - 1, (1,), np.int32)
-        return gym.spaces.Dict(leaves)
 
-    @cached_property
-    def observation_kinds(self) -> Any:
-        if self.observation == "flat":
-            return Vector()
-        assert isinstance(self.observation_space, gym.spaces.Dict)
-        kinds: dict[str, Any] = {name: Vector() for name in self.observation_space}
-        kinds["jobs"] = Set("jobs_shown")
-        if self.conditioning == "id":
-            kinds["task"] = Ids(len(self.suite))
-        return kinds
+    def kinds(self) -> dict[str, Any]:
+        return {"jobs": Set("jobs_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:
@@ -194,10 +160,6 @@ class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
     @cached_property
     def global_observation_space(self) -> gym.Space:
         return gym.spaces.Box(0, 1, (1 + AGES * JOB_FEATURES + 2 * self.workers,), np.float32)
-
-    @cached_property
-    def _flattener(self) -> FlattenObservation:
-        return FlattenObservation(replace(self, observation="dict"))
 
     @cached_property
     def references(self):
@@ -369,11 +331,7 @@ class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
             "jobs": jnp.broadcast_to(self._jobs(state), (workers, AGES, JOB_FEATURES)),
             "jobs_shown": jnp.broadcast_to(~results.done, (workers, AGES)),
         }
-        if self.conditioning == "one_hot":
-            leaves["task"] = jnp.broadcast_to((jnp.arange(len(self.suite)) == row.index).astype(jnp.uint8), (workers, len(self.suite)))
-        elif self.conditioning == "id":
-            leaves["task"] = jnp.broadcast_to(row.index, (workers, 1)).astype(jnp.int32)
-        return jax.vmap(self._flattener.flat)(leaves) if self.observation == "flat" else leaves
+        return self.shown(leaves, params)
 
     def global_observation(self, state: Cluster, params: Params) -> jax.Array:
         """float32[1 + 28 + 2 N]: share of the rounds that are over; per age what an observation has in `jobs`; and who was late in the last
@@ -390,8 +348,3 @@ class Stragglers(AllocationEnv[Cluster, tuple, TaskRow]):
         from envs.allocation.stragglers.picture import draw
 
         return draw(state, params.task, self.suite.names[int(params.task.index)], self.jobs)
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r}: a whole number from {low} to {high} is needed")

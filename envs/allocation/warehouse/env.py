@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.grids import priorities, who_moves
+from envs.allocation.tasks import check_whole
 from envs.allocation.teams import TeamRoom
 from envs.allocation.warehouse import layout
 from envs.allocation.warehouse.layout import CELLS, DISPATCH, NEIGHBORS, REACH, SHELVES
@@ -96,18 +96,16 @@ class Warehouse(TeamRoom[Robots, TaskRow]):
     action_names = ACTIONS
 
     def __post_init__(self):
-        self.check_number("robots", 4, 10)
+        check_whole("robots", self.robots, 4, 10)
         super().__post_init__()
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]
         return self.robots
 
-    @property
-    def levels(self) -> Mapping[str, TaskRow]:
+    def table(self) -> dict[str, TaskRow]:
         return LEVELS
 
-    @property
     def leaves(self) -> dict[str, gym.Space]:
         box = gym.spaces.Box
         return {
@@ -118,8 +116,7 @@ class Warehouse(TeamRoom[Robots, TaskRow]):
             "robots_shown": box(0, 1, (self.robots,), np.bool_),
         }
 
-    @property
-    def leaf_kinds(self) -> dict[str, Any]:
+    def kinds(self) -> dict[str, Any]:
         return {"shelves": Set("shelves_shown"), "robots": Set("robots_shown")}
 
     @cached_property

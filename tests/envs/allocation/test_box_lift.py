@@ -106,7 +106,7 @@ def test_bounds_that_are_plain():
 @pytest.mark.parametrize("size", list(SIZES))
 def test_instances_are_as_the_tasks_say(size):
     env = BoxLift(size=size)
-    for task, row in env.levels.items():
+    for task, row in env.table().items():
         states, _ = instances(env, 30, task=task)
         capacity, weight, volume = (np.asarray(part) for part in (states.capacity, states.weight, states.volume))
         assert capacity.shape == (30, SIZES[size][0]) and weight.shape == (30, SIZES[size][1])

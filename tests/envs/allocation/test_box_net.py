@@ -256,7 +256,7 @@ def test_what_holds_in_random_play():
 @pytest.mark.parametrize("grid", ["2x4"])
 def test_instances_are_as_the_tasks_say(grid):
     for env in (BoxNet1(grid=grid), BoxNet2(grid=grid)):
-        for task, row in env.levels.items():
+        for task, row in env.table().items():
             states, _ = instances(env, 40, task=task)
             goals = np.asarray(states.goals)
             columns = env.cells.columns
