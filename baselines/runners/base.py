@@ -150,6 +150,20 @@ class Runner(ABC):
     def _seed_keys(self) -> jax.Array:
         return jnp.stack([jax.random.key(seed) for seed in self.seeds])
 
+    def _new_run(self, key: jax.Array, k_agent: jax.Array, slots: Any, carry: Any) -> RunState:
+        """One seed's run before its first update."""
+        two = jnp.zeros(2, jnp.uint32)
+        return RunState(
+            train=self.agent.init(k_agent, self.env.spec),
+            slots=slots,
+            carry=carry,
+            episodes=Episodes.init(self.num_envs, len(self.env.suite)),
+            key=key,
+            updates=jnp.int32(0),
+            env_steps=two,
+            decisions=two,
+        )
+
     def _learn(self, state: RunState, rollout: Rollout, key: jax.Array) -> tuple[RunState, dict[str, jax.Array]]:
         """One update of one seed from a rollout, and the counters."""
         train, metrics = self.agent.update(state.train, rollout, key)

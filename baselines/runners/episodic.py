@@ -16,7 +16,7 @@ from jax.scipy.special import betainc
 
 from agents.core.agent import Rollout, TrainState, batch_shape
 from baselines.runners.base import RunState
-from baselines.runners.episodes import Episodes, Running
+from baselines.runners.episodes import Running
 from baselines.runners.online import OnlineRunner
 from envs.core.autoreset import ActInput, starting_tasks
 
@@ -29,17 +29,7 @@ class EpisodicRunner(OnlineRunner):
     """
 
     def _init_one(self, key: jax.Array) -> RunState:
-        two = jnp.zeros(2, jnp.uint32)
-        return RunState(
-            train=self.agent.init(jax.random.fold_in(key, 0), self.env.spec),
-            slots=(),
-            carry=(),
-            episodes=Episodes.init(self.num_envs, len(self.env.suite)),
-            key=key,
-            updates=jnp.int32(0),
-            env_steps=two,
-            decisions=two,
-        )
+        return self._new_run(key, jax.random.fold_in(key, 0), (), ())
 
     def _chunk(self, state: RunState, shared: Any) -> tuple[RunState, dict[str, jax.Array]]:
         start = replace(state, episodes=state.episodes.start_chunk())

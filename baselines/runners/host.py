@@ -103,17 +103,7 @@ class HostRunner(Runner):
 
     def _init_one(self, key: jax.Array) -> RunState:
         k_agent, _ = jax.random.split(jax.random.fold_in(key, 0))
-        two = jnp.zeros(2, jnp.uint32)
-        return RunState(
-            train=self.agent.init(k_agent, self.env.spec),
-            slots=(),
-            carry=self.agent.initial_carry(batch_shape(self.num_envs, self.env.num_agents)),
-            episodes=Episodes.init(self.num_envs, 1),
-            key=key,
-            updates=jnp.int32(0),
-            env_steps=two,
-            decisions=two,
-        )
+        return self._new_run(key, k_agent, (), self.agent.initial_carry(batch_shape(self.num_envs, self.env.num_agents)))
 
     @cached_property
     def _act_program(self) -> Any:

@@ -19,7 +19,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from agents.core.agent import Rollout, TrainState, batch_shape
 from baselines.runners.base import Runner, RunState
-from baselines.runners.episodes import Episodes
 from envs.core.autoreset import AXIS, ActInput, AutoReset, PoolConfig, starting_tasks
 from envs.core.functional import params_axes
 
@@ -140,17 +139,8 @@ class OnlineRunner(Runner):
         tasks = jnp.asarray(self.env.suite.splits[self.env.split])
         tasks = tasks[starting_tasks(tasks.shape[0], self.num_envs)]
         slots = self._autoreset.init(k_slots, self.env.shared_params(), tasks)
-        two = jnp.zeros(2, jnp.uint32)
-        return RunState(
-            train=self.agent.init(k_agent, self.env.spec),
-            slots=slots.replace(shared=(), pool=None),
-            carry=self.agent.initial_carry(batch_shape(self.num_envs, self.env.num_agents)),
-            episodes=Episodes.init(self.num_envs, len(self.env.suite)),
-            key=key,
-            updates=jnp.int32(0),
-            env_steps=two,
-            decisions=two,
-        )
+        carry = self.agent.initial_carry(batch_shape(self.num_envs, self.env.num_agents))
+        return self._new_run(key, k_agent, slots.replace(shared=(), pool=None), carry)
 
     def _chunk(self, state: RunState, shared: Any) -> tuple[RunState, dict[str, jax.Array]]:
         slots = state.slots.replace(shared=shared)

@@ -221,7 +221,7 @@ def test_actions_of_a_reference():
     "words, message",
     [
         (["env=BenchTest/Guided-v0", "agent=exprt"], "no algorithm, and no reference of BenchTest/Guided-v0; nearest: expert"),
-        (["env=BenchTest/Guided-v0", "agent=zzz"], "legal: expert, .*ppo, .*random"),
+        (["env=BenchTest/Guided-v0", "agent=zzz"], "legal: attention_model, .*expert, .*ppo, .*random"),
         (["env=[BenchTest/Guided-v0,BenchTest/Chain-v0]", "agent=expert"], "no reference of BenchTest/Chain-v0"),
         (["env=BenchTest/Guided-v0", "agent=expert", "size=debug"], "size= belongs to an algorithm, and agent=expert is none"),
         (["env=BenchTest/Guided-v0", "agent=pppo", "agent.gamma=0.9"], "agent.gamma= belongs to an algorithm.*nearest: ppo"),

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.allocation.solver import minimum
+
 EFFORT = 0.5  # deterministic time that CP-SAT may spend on an instance
 
 
@@ -88,9 +90,4 @@ def solve(jobs: list[list[tuple[int, int]]], effort: float) -> tuple[int, int] |
     for intervals in by_machine.values():
         model.add_no_overlap(intervals)
     model.minimize(makespan)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.max_deterministic_time = effort
-    status = solver.solve(model)
-    found = int(solver.objective_value) if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else 0
-    return int(np.ceil(solver.best_objective_bound - 1e-6)), found
+    return minimum(model, effort)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.allocation.solver import minimum
 from envs.allocation.task_graph.generator import Graph
 
 EFFORT = 1.0  # deterministic time that CP-SAT may spend on an instance
@@ -115,9 +116,4 @@ def solve(graph: Graph, effort: float) -> tuple[int, int] | None:
         for line in lines:
             model.add_no_overlap(line)
     model.minimize(makespan)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.max_deterministic_time = effort
-    status = solver.solve(model)
-    found = int(solver.objective_value) if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else 0
-    return int(np.ceil(solver.best_objective_bound - 1e-6)), found
+    return minimum(model, effort)

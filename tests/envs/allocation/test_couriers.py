@@ -370,7 +370,7 @@ def test_flat_observations_are_the_leaves_in_a_row(conditioning):
         ({"observation": "pixels"}, "observation='pixels'.*dict, flat"),
         ({"conditioning": "language"}, "conditioning='language'.*one_hot, id, hidden"),
         ({"horizon": 0}, "horizon=0"),
-        ({"governance": "hybrid"}, "governance='hybrid'.*central, decentral"),
+        ({"governance": "anarchy"}, "governance='anarchy'.*central, decentral, hybrid"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
