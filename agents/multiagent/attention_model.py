@@ -84,6 +84,7 @@ class AttentionModel:
         network = AttentionNet(
             layout.features,
             layout.own,
+            len(layout.places),
             width=self.width,
             heads=self.heads,
             layers=self.layers,
@@ -106,8 +107,10 @@ class AttentionModel:
         _, layout = train_state.graphdef
         lead = (batch,) if isinstance(batch, int) else tuple(batch)
         rows = lead[0] * (1 if self._shares else int(np.prod(lead[1:])))
-        # Not one array four times: what holds them may be donated.
-        return Nodes(*(jnp.zeros((rows, layout.nodes, self.width)) for _ in Nodes._fields))
+        shape = (layout.nodes, self.width)
+        shapes = Nodes((1, self.width), (len(layout.places), *shape), shape, shape, shape)
+        # Not one array several times: what holds them may be donated.
+        return Nodes(*(jnp.zeros((rows, *shape)) for shape in shapes))
 
     @property
     def _shares(self) -> bool:
@@ -121,8 +124,8 @@ class AttentionModel:
 
         def encoded():
             fresh, groups = network.encode(asked.nodes[:, 0]), asked.nodes.shape[0] // inputs.task.shape[0]
-            first = jnp.repeat(inputs.is_first, groups)[:, None, None]
-            return jax.tree.map(lambda new, old: jnp.where(first, new, old), fresh, carry)
+            first = jnp.repeat(inputs.is_first, groups)
+            return jax.tree.map(lambda new, old: jnp.where(first.reshape(-1, *[1] * (new.ndim - 1)), new, old), fresh, carry)
 
         carry = jax.lax.cond(inputs.is_first.any(), encoded, lambda: carry)
         logits = network.decode(carry, asked.own, asked.at, asked.mask, asked.nodes if self.dynamic else None)
@@ -204,7 +207,7 @@ class AttentionModel:
 
 @dataclass(frozen=True)
 class _Questions:
-    """What the decoder is asked: nodes float32[B, Q, n, F], own float32[B, Q, S], at int32[B, Q], mask bool[B, Q, n]."""
+    """What the decoder is asked: nodes float32[B, Q, n, F], own float32[B, Q, S], at int32[B, Q, P], mask bool[B, Q, n]."""
 
     nodes: jax.Array
     own: jax.Array
@@ -214,11 +217,11 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where in an observation the parts are: names of the set of nodes, of the id of the node that the agent is at (or ""), and of the
-    vectors that make up the rest; number of nodes, their features, and the size of the rest."""
+    """Where in an observation the parts are: names of the set of nodes, of the ids of nodes (where the agent is, say), and of the vectors
+    that make up the rest; number of nodes, their features, and the size of the rest."""
 
     set: str
-    place: str
+    places: tuple[str, ...]
     vectors: tuple[str, ...]
     nodes: int
     features: int
@@ -234,10 +237,11 @@ class _Layout:
                 f"attention_model points at an element of a Set: none of {sorted(leaves)} has one per action ({spec.action_space})"
             )
         masks = {beside(name, kind.mask) for name, (kind, _) in leaves.items() if isinstance(kind, Set)}
-        places = [n for n, (kind, space) in leaves.items() if isinstance(kind, Ids) and kind.vocab == actions and space.shape == (1,)]
+        ids = {name: space for name, (kind, space) in leaves.items() if isinstance(kind, Ids) and kind.vocab == actions}
+        places = tuple(name for name, space in ids.items() if space.shape == (1,))
         vectors = tuple(name for name, (kind, _) in leaves.items() if isinstance(kind, Vector) and name not in masks)
         own = sum(int(np.prod(leaves[name][1].shape)) for name in vectors)
-        return cls(sets[0], places[0] if places else "", vectors, actions, leaves[sets[0]][1].shape[1], own)
+        return cls(sets[0], places, vectors, actions, leaves[sets[0]][1].shape[1], own)
 
     def questions(self, observation: Any, mask: jax.Array | None, slots: int, shares: bool) -> _Questions:
         """Observations `[N, ...]` with any further leading axes. `shares`: the rows of a slot are about one problem, or each its own."""
@@ -245,11 +249,11 @@ class _Layout:
         rows = nodes.shape[:-2]
         lead = (slots, -1) if shares else (int(np.prod(rows)), 1)
         own = [observation[name].astype(jnp.float32).reshape(*rows, -1) for name in self.vectors]
-        at = observation[self.place][..., 0] if self.place else jnp.zeros(rows, jnp.int32)
+        at = [observation[name] for name in self.places]
         mask = jnp.ones((*rows, self.nodes), bool) if mask is None else mask
         return _Questions(
             nodes.reshape(*lead, *nodes.shape[-2:]),
             jnp.concatenate(own, axis=-1).reshape(*lead, self.own),
-            at.reshape(lead),
+            (jnp.concatenate(at, axis=-1) if at else jnp.zeros((*rows, 0), jnp.int32)).reshape(*lead, len(at)),
             mask.reshape(*lead, self.nodes),
         )

@@ -15,9 +15,16 @@ ILLEGAL = -1e9
 
 
 class Nodes(NamedTuple):
-    """What the decoder needs of encoded nodes, float32[B, n, d] each: embeddings, keys and values of the glimpse, keys of the pointer."""
+    """What the decoder needs of a problem. All that depends on nodes alone is worked out once per problem, not once per question.
 
-    embedding: jax.Array
+    Attributes:
+        graph: float32[B, 1, d], the share of all nodes in every query. places: float32[B, P, n, d], the share of a node that a question
+            names, for each of P meanings (the node that the agent is at, its home).
+        key, value, pointer: float32[B, n, d] keys and values of the glimpse, and what it is held against.
+    """
+
+    graph: jax.Array
+    places: jax.Array
     key: jax.Array
     value: jax.Array
     pointer: jax.Array
@@ -72,13 +79,25 @@ class AttentionNet(nnx.Module):
     """Encoder and decoder. `dynamic`: nodes change while an episode runs, and the decoder's keys and values change with them."""
 
     def __init__(
-        self, features: int, own: int, *, width: int, heads: int, layers: int, inner: int, clip: float, dynamic: bool, rngs: nnx.Rngs
+        self,
+        features: int,
+        own: int,
+        places: int,
+        *,
+        width: int,
+        heads: int,
+        layers: int,
+        inner: int,
+        clip: float,
+        dynamic: bool,
+        rngs: nnx.Rngs,
     ):
         self.heads, self.clip, self.dynamic = heads, clip, dynamic
         self.embed = linear(features, width, rngs, True)
         self.layers = nnx.List([EncoderLayer(width, heads, inner, rngs) for _ in range(layers)])
         self.to_key, self.to_value, self.to_pointer = (linear(width, width, rngs) for _ in range(3))
-        self.from_graph, self.from_place, self.from_own = linear(width, width, rngs), linear(width, width, rngs), linear(own, width, rngs)
+        self.from_graph, self.from_own = linear(width, width, rngs), linear(own, width, rngs)
+        self.from_place = nnx.List([linear(width, width, rngs) for _ in range(places)])
         self.out = linear(width, width, rngs)
         self.changes = linear(features, 3 * width, rngs) if dynamic else None
 
@@ -87,21 +106,28 @@ class AttentionNet(nnx.Module):
         x = self.embed(nodes)
         for layer in self.layers:
             x = layer(x)
-        return Nodes(x, self.to_key(x), self.to_value(x), self.to_pointer(x))
+        graph = self.from_graph(x.mean(1, keepdims=True))
+        places = [layer(x) for layer in self.from_place]
+        pointer = self.to_pointer(x)
+        if self.changes is None:  # the last layer of the glimpse is linear, so that it may be applied to what the glimpse is held against
+            pointer = pointer @ self.out.kernel[...].T
+        return Nodes(
+            graph, jnp.stack(places, 1) if places else jnp.zeros((x.shape[0], 0, *x.shape[1:])), self.to_key(x), self.to_value(x), pointer
+        )
 
     def decode(self, nodes: Nodes, own: jax.Array, at: jax.Array, mask: jax.Array, now: jax.Array | None) -> jax.Array:
         """Logits float32[B, Q, n].
 
         Args:
-            own: float32[B, Q, S] of who asks; at: int32[B, Q] the node it is at; mask: bool[B, Q, n]; now: float32[B, Q, n, F], the nodes
-                as they are at each question, only for `dynamic`.
+            own: float32[B, Q, S] of who asks; at: int32[B, Q, P] the nodes that it names; mask: bool[B, Q, n]; now: float32[B, Q, n, F],
+                the nodes as they are at each question, only for `dynamic`.
         """
-        graph = nodes.embedding.mean(1, keepdims=True)
-        place = jnp.take_along_axis(nodes.embedding, at[..., None], axis=1)
-        query = self.from_graph(graph) + self.from_place(place) + self.from_own(own)
+        query = nodes.graph + self.from_own(own)
+        for p in range(at.shape[-1]):  # a product with zeros and ones: its gradient is a product too, no scatter
+            query += jax.nn.one_hot(at[..., p], mask.shape[-1]) @ nodes.places[:, p]
         width = query.shape[-1]
         if self.changes is None:
-            glimpse = self.out(attend(query, nodes.key, nodes.value, self.heads, mask))
+            glimpse = attend(query, nodes.key, nodes.value, self.heads, mask)
             match = jnp.einsum("bqd,bnd->bqn", glimpse, nodes.pointer)
         else:
             key, value, pointer = jnp.split(self.changes(now), 3, axis=-1)  # [B, Q, n, d]

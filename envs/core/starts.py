@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core.functional import FunctionalEnv, Params, RandomReference, Reference, TimeStep, first_memory
+from envs.core.specs import Ids, Set
 from envs.core.wrappers import Wrapper
 
 
@@ -33,8 +34,11 @@ class Copies:
 class Starts(Wrapper):
     """An environment of one agent and discrete actions, as one of K "agents" that play copies of the same episode (POMO, Kwon et al. 2020).
 
-    In its first step copy k may take only the k-th legal action (counted round where there are fewer); another one does nothing. From then
-    on the copies have nothing to do with each other. Metrics are those of the best copy so far, by `score`.
+    In its first step copy k may take only the k-th legal action (counted round where there are fewer); another one does nothing. Where the
+    problem is a ring that may be entered anywhere, the environment says so by a method `turned(state, k, params)`, the state and time step
+    of the same problem that begins at its element k, with elements 0 and k exchanged; then copy k begins there, chooses freely, and sees
+    the elements under their old numbers. The copies have nothing to do with each other. Metrics are those of the best copy so far, by
+    `score`.
 
     Args:
         number: of copies, at least 2.
@@ -69,6 +73,33 @@ class Starts(Wrapper):
             name: EachCopy(reference, self) for name, reference in self.env.references.items() if name != "random"
         }
 
+    @cached_property
+    def swaps(self) -> np.ndarray | None:
+        """int32[K, n]: the other number of each element in each copy; None where all copies begin alike."""
+        if not getattr(self.env, "turns", False):
+            return None
+        n = int(self.env.action_space.n)
+        swaps = np.tile(np.arange(n, dtype=np.int32), (self.number, 1))
+        copies, begins = np.arange(self.number), np.arange(self.number) % n
+        swaps[copies, 0], swaps[copies, begins] = begins, 0
+        return swaps
+
+    def numbered(self, observation: Any) -> Any:
+        """Observations `[K, ...]` with elements under their old numbers."""
+        swaps = self.swaps
+        if swaps is None:
+            return observation
+        n = swaps.shape[1]
+        masks = {kind.mask for kind in self.env.observation_kinds.values() if isinstance(kind, Set)}
+
+        def leaf(name: str, value: jax.Array) -> jax.Array:
+            kind = self.env.observation_kinds[name]
+            if (isinstance(kind, Set) or name in masks) and value.shape[1] == n:
+                return jnp.take_along_axis(value, jnp.asarray(swaps).reshape(self.number, n, *[1] * (value.ndim - 2)), 1)
+            return jnp.take_along_axis(swaps, value, 1) if isinstance(kind, Ids) and kind.vocab == n else value
+
+        return {name: leaf(name, value) for name, value in observation.items()}
+
     def inner(self, state: Copies) -> Any:
         """The state of the first copy: what is drawn."""
         return jax.tree.map(lambda leaf: leaf[0], state.state)
@@ -79,13 +110,20 @@ class Starts(Wrapper):
         def copied(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.number, *jnp.shape(leaf))), tree)
 
-        many, yes = copied(timestep), jnp.ones(self.number, bool)
-        copies = Copies(copied(state), yes, yes, many.observation, dict(many.metrics))
+        yes = jnp.ones(self.number, bool)
+        if self.swaps is None:
+            states, many = copied(state), copied(timestep)
+        else:
+            begins = jnp.asarray(self.swaps[:, 0])
+            states, many = jax.vmap(self.env.turned, in_axes=(None, 0, None))(state, begins, params)  # type: ignore[attr-defined]
+            many = many.replace(observation=self.numbered(many.observation))
+        copies = Copies(states, yes, yes if self.swaps is None else ~yes, many.observation, dict(many.metrics))
         return copies, self._joined(copies, many, params)
 
     def step(self, key: jax.Array, state: Copies, action: Any, params: Params) -> tuple[Copies, TimeStep]:
         legal = jnp.take_along_axis(self.action_mask(state, params), action[:, None], 1)[:, 0]
-        after, timestep = jax.vmap(lambda s, a: self.env.step(key, s, a, params))(state.state, action)
+        after, timestep = jax.vmap(lambda s, a: self.env.step(key, s, a, params))(state.state, self.renamed(action))
+        timestep = timestep.replace(observation=self.numbered(timestep.observation))
         moved = state.alive & (legal | ~state.first)
 
         def kept(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -105,9 +143,15 @@ class Starts(Wrapper):
 
     def action_mask(self, state: Copies, params: Params) -> jax.Array:
         mask = jax.vmap(lambda s: self.env.action_mask(s, params))(state.state)
+        if self.swaps is not None:
+            return jnp.take_along_axis(mask, jnp.asarray(self.swaps), 1)
         place = jnp.cumsum(mask, axis=1) - 1
         mine = jnp.arange(self.number)[:, None] % jnp.maximum(mask.sum(1, keepdims=True), 1)
         return jnp.where(state.first[:, None], mask & (place == mine), mask)
+
+    def renamed(self, action: jax.Array) -> jax.Array:
+        """int32[K]: actions by the environment's numbers from those that are seen, and the other way round."""
+        return action if self.swaps is None else jnp.take_along_axis(jnp.asarray(self.swaps), action[:, None], 1)[:, 0]
 
     def global_observation(self, state: Copies, params: Params) -> jax.Array:
         """float32[K]: the score of each copy so far. Copies need no critic that knows more than they do."""
@@ -151,6 +195,7 @@ class EachCopy:
     def act(self, key: jax.Array, state: Copies, params: Params, memory: Any) -> tuple[jax.Array, Any]:
         keys = jax.random.split(key, self.starts.number)
         action, memory = jax.vmap(self.reference.act, in_axes=(0, 0, None, 0))(keys, state.state, params, memory)
+        action = self.starts.renamed(action)
         forced = jnp.argmax(self.starts.action_mask(state, params), axis=1).astype(action.dtype)
         return jnp.where(state.first, forced, action), memory
 

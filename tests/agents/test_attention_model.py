@@ -41,11 +41,21 @@ def learnt():
     return runner.policy(runner.model(state)), first, metrics
 
 
-@pytest.fixture(scope="module")
-def copies():
-    env = Starts(tour(), number=CITIES)
+def of(env):
     params = env.default_params()
     return env, params, jax.jit(env.step), jax.jit(env.reset)(jax.random.key(4), params)
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """Of deliveries by a vehicle that holds three of five: every copy begins at the depot."""
+    return of(Starts(Routing(variant="CVRP", customers=5, task="uniform", conditioning="hidden"), number=6))
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """Of a tour: every copy enters it elsewhere, the last one again at the depot."""
+    return of(Starts(tour(), number=CITIES + 1))
 
 
 def test_copies_set_out_differently_and_the_best_counts(copies):
@@ -55,7 +65,7 @@ def test_copies_set_out_differently_and_the_best_counts(copies):
     # Five first moves; the sixth copy repeats the first one.
     assert mask.argmax(1).tolist() == [1, 2, 3, 4, 5, 1]
     place = np.asarray(state.state.network.place[0])
-    paths = [[0] for _ in range(CITIES)]
+    paths = [[0] for _ in range(6)]
     while not now.done:
         action = np.argmax(np.asarray(now.action_mask), axis=1)
         for path, node, alive in zip(paths, action, np.asarray(now.alive), strict=True):
@@ -68,14 +78,55 @@ def test_copies_set_out_differently_and_the_best_counts(copies):
     np.testing.assert_allclose(state.metrics["score"], length, rtol=1e-5)
 
 
+def test_a_tour_is_the_same_wherever_it_is_entered(turned):
+    env, params, step, (state, now) = turned
+    ring = np.array([0, 3, 1, 5, 2, 4])
+    place = np.asarray(state.state.network.place[0])
+    begins = np.array([0, 1, 2, 3, 4, 5, 0])
+    at = begins.copy()
+    for _ in range(CITIES - 1):
+        seen, mask = jax.tree.map(np.asarray, (now.observation, now.action_mask))
+        np.testing.assert_array_equal(seen["at"][:, 0], at)
+        np.testing.assert_array_equal(seen["home"][:, 0], begins)
+        np.testing.assert_allclose(seen["nodes"][:, :, :2], np.broadcast_to(place, (7, CITIES, 2)), rtol=1e-6)
+        np.testing.assert_allclose(seen["self"][:, :2], place[at], rtol=1e-6)
+        at = ring[(np.argsort(ring)[at] + 1) % CITIES]
+        assert mask[np.arange(7), at].all() and not mask[np.arange(7), begins].any()
+        assert not now.done
+        state, now = step(jax.random.key(0), state, jnp.asarray(at, jnp.int32), params)
+        assert now.metrics["illegal_actions"] == 0
+    length = np.linalg.norm(np.diff(place[[*ring, 0]], axis=0), axis=1).sum()
+    assert now.done
+    np.testing.assert_allclose(state.metrics["score"], length, rtol=1e-5)
+
+
+def test_the_expert_enters_a_tour_anywhere(turned):
+    """Its tours are optimal, so they are equally long."""
+    env, params, step, (state, now) = turned
+    expert = env.references["expert"]
+    memory = jax.jit(expert.plan)(state, params)
+    while not now.done:
+        action, memory = expert.act(jax.random.key(0), state, params, memory)
+        state, now = step(jax.random.key(0), state, action, params)
+        assert now.metrics["illegal_actions"] == 0
+    place = np.asarray(state.state.network.place[0], float)
+    best = min(np.linalg.norm(np.diff(place[[0, *p, 0]], axis=0), axis=1).sum() for p in permutations(range(1, CITIES)))
+    np.testing.assert_allclose(state.metrics["score"], best, rtol=1e-5)
+
+
 def test_starts_keep_the_laws(copies):
     testing.check(copies[0], skip=("restart",))
 
 
+@pytest.mark.slow
+def test_turned_starts_keep_the_laws(turned):
+    testing.check(turned[0], skip=("restart",))
+
+
 def test_a_start_that_its_copy_may_not_take_is_counted(copies):
     _, params, step, (state, _) = copies
-    _, now = step(jax.random.key(0), state, jnp.full(CITIES, 2, jnp.int32), params)
-    assert now.metrics["illegal_actions"] == CITIES - 1
+    _, now = step(jax.random.key(0), state, jnp.full(6, 2, jnp.int32), params)
+    assert now.metrics["illegal_actions"] == 5
 
 
 def test_it_learns_and_more_starts_are_better(learnt):

@@ -191,6 +191,8 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             "nodes": box(0, 1, shapes["nodes"], np.float32),
             "nodes_shown": box(0, 1, (self.nodes,), np.bool_),
         }
+        if self.kind.start_counts:
+            leaves["home"] = box(0, self.nodes - 1, (1,), np.int32)
         if self.num_agents > 1:
             leaves["vehicles"] = box(0, 1, shapes["vehicles"], np.float32)
             leaves["vehicles_shown"] = box(0, 1, (self.num_agents,), np.bool_)
@@ -216,6 +218,8 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         assert isinstance(self.observation_space, gym.spaces.Dict)
         kinds: dict[str, Kind] = {name: Vector() for name in self.observation_space}
         kinds |= {"at": Ids(self.nodes), "nodes": Set("nodes_shown")}
+        if self.kind.start_counts:
+            kinds["home"] = Ids(self.nodes)
         if self.num_agents > 1:
             kinds["vehicles"] = Set("vehicles_shown")
         if self.conditioning == "id":
@@ -240,6 +244,17 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     # Dynamics.
 
+    @property
+    def turns(self) -> bool:
+        """Whether the one tour may be entered at any place: see `turned`."""
+        return self.kind.start_counts and self.num_agents == 1 and self.observation == "dict"
+
+    def turned(self, state: Fleet, place: jax.Array, params: Params) -> tuple[Fleet, TimeStep]:
+        """The first state of the same tour entered at another place (int32[]), which changes its number with the depot."""
+        places = state.network.place
+        fleet = rules.start(self, replace(state.network, place=places.at[0].set(places[place]).at[place].set(places[0])))
+        return fleet, self._first(fleet, params)
+
     def action_mask(self, state: Fleet, params: Params) -> jax.Array:
         return state.legal if self.num_agents > 1 else state.legal[0]
 
@@ -251,9 +266,11 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             if self.num_agents > 1:
                 network = replace(network, priority=jax.random.permutation(key, self.num_agents).astype(jnp.int32))
         fleet = rules.start(self, network)
-        nothing = jnp.zeros(self.num_agents)
-        terms = dict.fromkeys(TERMS, nothing)
-        return fleet, self._timestep(fleet, params, terms, jnp.ones(self.num_agents, bool), jnp.bool_(False), jnp.int32(0), jnp.int32(0))
+        return fleet, self._first(fleet, params)
+
+    def _first(self, fleet: Fleet, params: Params) -> TimeStep:
+        terms, was, none = dict.fromkeys(TERMS, jnp.zeros(self.num_agents)), jnp.ones(self.num_agents, bool), jnp.int32(0)
+        return self._timestep(fleet, params, terms, was, jnp.bool_(False), none, none)
 
     def step(self, key: jax.Array, state: Fleet, action: Any, params: Params) -> tuple[Fleet, TimeStep]:
         if self.num_agents == 1:
@@ -322,6 +339,8 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             "nodes": nodes,
             "nodes_shown": jnp.ones((agents, self.nodes), bool),
         }
+        if self.kind.start_counts:
+            leaves["home"] = jnp.zeros((agents, 1), jnp.int32)
         if agents > 1:
             leaves["vehicles"] = jnp.broadcast_to(own, (agents, *own.shape))
             leaves["vehicles_shown"] = jnp.broadcast_to(fleet.alive, (agents, agents))
