@@ -238,9 +238,15 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
     def references(self):
         from envs.allocation.routing.anneal import Annealing, applies
         from envs.allocation.routing.references import Ants, Nearest
+        from envs.allocation.routing.solve import Solver, knows
 
-        expert = Annealing(self) if applies(self) else Ants(self)
-        return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": expert}
+        solver = {"solver": Solver(self)} if knows(self) else {}
+        return {
+            "random": RandomReference(self),
+            "heuristic": Nearest(self),
+            **solver,
+            "expert": Annealing(self) if applies(self) else Ants(self),
+        }
 
     # Dynamics.
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.allocation.routing.anneal import Annealing, applies
+from envs.allocation.routing.anneal import Annealing, applies, shared
 from envs.allocation.routing.bound import lengths
 from envs.core.functional import Params
 
@@ -25,9 +25,14 @@ SCALE = 1e5  # PyVRP counts in whole numbers
 FAR = 10**9  # a way that is not allowed
 
 
+def knows(env: Routing) -> bool:
+    """Whether PyVRP knows the rules of a variant."""
+    return applies(env) and not (shared(env) or env.kind.pairs or env.kind.split)
+
+
 def check(env: Routing) -> None:
     """ValueError for a variant that PyVRP does not know; ImportError without the extra."""
-    if not applies(env) or env.kind.pairs or env.kind.split:
+    if not knows(env):
         raise ValueError(f"variant={env.variant!r}: PyVRP plans lengths of whole visits from one depot, without pairs")
     try:
         import pyvrp  # noqa: F401
@@ -108,4 +113,4 @@ class Solver(Annealing):
             return np.pad(order, (0, size - len(order)))
 
         order = jax.pure_callback(ask, jax.ShapeDtypeStruct((size,), jnp.int32), state, vmap_method="sequential")
-        return self._actions(order), jnp.int32(0)
+        return self.driven(order)

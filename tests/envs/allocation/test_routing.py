@@ -351,6 +351,43 @@ def test_annealing_judges_sequences_as_the_rules_do(variant):
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("variant", ["MDVRPTW", "CVRP-minmax", "mPDP-minmax"])
+def test_annealing_judges_fleets_as_the_rules_do(variant):
+    """Whatever the stops, and whoever takes over where: driven without an illegal move exactly if it is allowed, at the same cost."""
+    env = Routing(variant=variant, customers=6)
+    states, _ = instances(env, 6, seed=4)
+    expert, first, rng, seen = env.references["expert"], env.kind.depots, np.random.default_rng(1), set()
+    far = lambda place: jnp.linalg.norm(place[:, None] - place, axis=-1)  # noqa: E731
+    judge = jax.jit(lambda state, order: (anneal.cost(env, state.network, far(state.network.place), order), expert.driven(order)))
+
+    @jax.jit
+    def move(state, memory):
+        action, memory = expert.act(jax.random.key(0), state, None, memory)
+        state, moved = rules.advance(env, state, action)
+        return state, memory, moved.illegal, moved.over
+
+    for i in range(40):
+        state, over, illegal = one(states, i % 6), False, 0
+        stops = [*range(first, env.nodes), *[0] * (0 if env.kind.pairs else i % 4)]
+        if env.kind.pairs and i % 2:  # in any order they are hardly ever allowed
+            stops = [stop for pickup in rng.permutation([1, 2, 3]) for stop in (pickup, pickup + 3)]
+            order = np.insert(stops, 2 * rng.integers(0, 4, env.num_agents - 1), env.nodes)
+        else:
+            order = rng.permutation([*stops, *[env.nodes] * (env.num_agents - 1)])
+        value, memory = judge(state, jnp.asarray(order, jnp.int32))
+        for _ in range(30):
+            if not over:
+                state, memory, wrong, over = jax.device_get(move(state, memory))
+                illegal += int(wrong)
+        fine = float(value) < anneal.LONG
+        assert (illegal == 0) == fine
+        seen.add(fine)
+        if fine:
+            assert over
+            assert float(value) == pytest.approx(float(state.cost), rel=1e-5)
+    assert seen == {True, False}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["CVRP", "OVRPTW", "VRPB", "VRPMB", "VRPL", "VRPBTW"])
 def test_the_bound_agrees_with_pyvrp(variant):
