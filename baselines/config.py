@@ -125,6 +125,7 @@ class EvaluateConfig:
     seeds: tuple[int, ...] | None = key("which seeds of the run; null: all", None, least=0)
     episodes: int = key("episodes per task", 50, least=1)
     explore: bool | None = key("sample actions instead of taking the best one; null: as the agent declares", None)
+    references: tuple[str, ...] | None = key("references beside what is evaluated; null: random and, beside a run, the strongest one", None)
     bounds: bool = key("prove how good any policy could be on each episode, where the environment knows a bound", True)
     json: bool = key("print the result as JSON (--json)", False)
 

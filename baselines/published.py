@@ -1,8 +1,9 @@
-"""Published results: `published.yaml`, and the tables of README.md that are generated from it.
+"""Published results: `published.yaml`, and the tables of README.md and docs/allocation.md that are generated from it.
 
 python -m baselines.published add RUN_DIR [task ...]    an entry from a finished run (the tasks to show; default: all tasks together)
 python -m baselines.published add BENCH.json            an entry from `taskloom bench out=BENCH.json`
-python -m baselines.published readme                    write the tables into README.md
+python -m baselines.published add CERTIFICATES.json     one for each environment of `taskloom evaluate agent=... --json > CERTIFICATES.json`
+python -m baselines.published readme                    write the tables into the pages
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 FILE = Path(__file__).with_name("published.yaml")
-README = FILE.parent.parent / "README.md"
-KINDS = ("learning", "speed")
+ROOT = FILE.parent.parent
+PAGES = {"README.md": ("learning", "speed"), "docs/allocation.md": ("certificates",)}
+KINDS = tuple(kind for kinds in PAGES.values() for kind in kinds)
 NEEDED = {
     "learning": ("experiment", "env", "command", "commit", "seeds", "env_steps", "wall_s", "hardware", "date", "episodes", "results"),
     "speed": ("command", "commit", "hardware", "date", "results"),
+    "certificates": ("env", "command", "commit", "hardware", "date", "episodes", "results"),
 }
 
 
@@ -76,16 +80,59 @@ def _result(data: Any, task: str | None) -> dict[str, Any]:
 
     names = data.seeds[0].names
     row: dict[str, Any] = {"task": task or (f"all {len(names)} tasks" if len(names) > 1 else names[0])}
-    # Without a goal there is no success to publish.
-    metric = "return" if data.seeds[0].score == "return" else "success_at_end"
-    factor = 1 if metric == "return" else 100
-    row["metric"] = metric
+    metric = row["metric"] = data.seeds[0].score
     for name, evaluations in {"agent": data.seeds, **{k: [e] for k, e in data.references.items()}}.items():
         interval = over_seeds(evaluations, metric, task)
-        row[name] = [round(factor * x, 1) for x in (interval.value, interval.low, interval.high)]
-    if metric != "return":
+        figures = interval.value, interval.low, interval.high
+        row[name] = [round(100 * x, 1) if metric == "success_at_end" else rounded(x) for x in figures]
+    if metric == "success_at_end":
         row["ever"] = round(100 * over_seeds(data.seeds, "success_ever", task).value, 1)
     return row
+
+
+def rounded(value: float) -> float:
+    """Four digits."""
+    return float(f"{value:.4g}")
+
+
+def certificate_entries(file: Path) -> list[dict[str, Any]]:
+    """An entry per environment of the JSON of `taskloom evaluate`, per task the mean scores, the mean bound, and the median
+    over episodes of the gap between the bound and what was evaluated."""
+    from baselines.evaluation import Evaluation
+    from baselines.logging import versions
+    from baselines.results import gaps
+
+    content = json.loads(file.read_text())
+    here, entries = versions(), []
+    for one in content.get("evaluations", [content]):
+        if "bounds" not in one:
+            raise PublishedError(f"{file}: {one.get('env')} has no bounds; taskloom evaluate env=... agent=... --json writes them")
+        references = {name: Evaluation.from_json(json.dumps(e)) for name, e in one["references"].items()}
+        judged = next(iter(references))
+        others = [name for name in references if name not in (judged, "random")]
+        beside = f" 'references=[{','.join(['random', *others])}]'" if others else ""
+        results = []
+        for task, bound in one["bounds"].items():
+            row: dict[str, Any] = {"task": task}
+            row |= {name: rounded(float(np.mean(e.tasks[task][one["score"]]))) for name, e in references.items()}
+            row |= {"bound": rounded(float(np.mean(bound)))}
+            row |= {"gap": round(float(np.median(gaps(references[judged].tasks[task][one["score"]], np.asarray(bound)))), 1)}
+            results.append(row)
+        entries.append(
+            {
+                "env": one["env"],
+                "command": f"taskloom evaluate env={one['env']} agent={judged}{beside} episodes={one['episodes']} --json",
+                "status": "measured",
+                "commit": here.get("commit"),
+                "hardware": _hardware(here),
+                "date": time.strftime("%Y-%m-%d", time.localtime(file.stat().st_mtime)),
+                "episodes": one["episodes"],
+                "direction": one["direction"],
+                "judged": judged,
+                "results": results,
+            }
+        )
+    return entries
 
 
 def _hardware(machine: Mapping[str, Any]) -> str:
@@ -134,21 +181,25 @@ def speed_entry(file: Path) -> dict[str, Any]:
 
 
 def add(path: Path, tasks: Sequence[str] = (), file: Path = FILE) -> str:
-    """Add or replace an entry; returns its name."""
+    """Add or replace entries; returns their names."""
     content = load(file)
     if path.is_dir():
-        kind, entry, name = "learning", learning_entry(path, tasks), "experiment"
+        kind, entries, name = "learning", [learning_entry(path, tasks)], "experiment"
+    elif "machine" in json.loads(path.read_text()):
+        kind, entries, name = "speed", [speed_entry(path)], "command"
     else:
-        kind, entry, name = "speed", speed_entry(path), "command"
-    content[kind] = [other for other in content[kind] if other[name] != entry[name]] + [entry]
+        kind, entries, name = "certificates", certificate_entries(path), "env"
+    new = [entry[name] for entry in entries]
+    content[kind] = [other for other in content[kind] if other[name] not in new] + entries
     head = "".join(line + "\n" for line in file.read_text().splitlines() if line.startswith("#"))
     file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=140, allow_unicode=True))
-    return str(entry[name])
+    return ", ".join(map(str, new))
 
 
 def tables(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
     """Markdown of each kind."""
-    return {"learning": _learning_table(content["learning"]), "speed": _speed_table(content["speed"])}
+    makers = {"learning": _learning_table, "speed": _speed_table, "certificates": _certificate_table}
+    return {kind: makers[kind](content[kind]) for kind in KINDS}
 
 
 def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -160,12 +211,14 @@ def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:
             continue
         for i, row in enumerate(entry["results"]):
             value, low, high = row["agent"]
-            unit = "" if row.get("metric") == "return" else " %"
+            metric = row.get("metric", "success_at_end")
+            unit = " %" if metric == "success_at_end" else ""
+            span = f"[{low:.0f}, {high:.0f}]" if unit or metric == "return" else f"[{low:g}, {high:g}]"
             strong = next((name for name in ("planner", "expert", "heuristic") if name in row), None)
             cells = [
                 f"`{entry['experiment']}`" if i == 0 else "",
-                f"{row['task']}, return" if row.get("metric") == "return" else row["task"],
-                f"{value:g}{unit} [{low:.0f}, {high:.0f}]",
+                row["task"] if unit else f"{row['task']}, {metric}",
+                f"{value:g}{unit} {span}",
                 f"{row['ever']:g} %" if "ever" in row else "",
                 f"{row['random'][0]:g}{unit}" if "random" in row else "",
                 f"{row[strong][0]:g}{unit} ({strong})" if strong else "",
@@ -191,14 +244,32 @@ def _speed_table(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def fill(text: str, content: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """README text with the tables between their markers replaced. Raises PublishedError if a marker is missing."""
-    for kind, table in tables(content).items():
+def _certificate_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    if not entries:
+        return "Not measured yet."
+    lines = [
+        "| environment | task | random | heuristic | best reference | bound | median gap | episodes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in sorted(entries, key=lambda entry: entry["env"]):
+        for i, row in enumerate(entry["results"]):
+            best = f"{row[entry['judged']]:g} ({entry['judged']})"
+            cells = [f"`{entry['env']}`, {entry['direction']}" if i == 0 else "", row["task"]]
+            cells += [f"{row[name]:g}" if name in row else "" for name in ("random", "heuristic")]
+            cells += [best, f"{row['bound']:g}", f"{row['gap']:g} %", str(entry["episodes"]) if i == 0 else ""]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fill(page: str, text: str, content: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Text of one of `PAGES` with its tables between their markers replaced. Raises PublishedError if a marker is missing."""
+    made = tables(content)
+    for kind in PAGES[page]:
         start, end = f"<!-- published {kind} -->", f"<!-- end published {kind} -->"
         if text.count(start) != 1 or text.count(end) != 1:
-            raise PublishedError(f"README.md: the markers {start} and {end} must stand in it once each")
+            raise PublishedError(f"{page}: the markers {start} and {end} must stand in it once each")
         before, rest = text.split(start)
-        text = f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}"
+        text = f"{before}{start}\n{made[kind]}\n{end}{rest.split(end)[1]}"
     return text
 
 
@@ -209,7 +280,9 @@ def main(words: Sequence[str]) -> int:
     elif words != ["readme"]:
         sys.stderr.write(str(__doc__))
         return 2
-    README.write_text(fill(README.read_text(), load()))
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(fill(page, path.read_text(), load()))
     return 0
 
 

@@ -19,7 +19,7 @@ from baselines.config import ConfigError, EvaluateConfig, hint, to_dict
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import write_json
 
-SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore")
+SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
 
 
 def catalog_row(env: str) -> Any:
@@ -51,25 +51,24 @@ def evaluate_seeds(
     *,
     episodes: int,
     tasks: Sequence[str] | None = None,
+    references: Sequence[str] | None = None,
     update: int | None = None,
     cache: Path | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Evaluate the policies of several seeds beside the references random and the strongest one.
+    """Evaluate the policies of several seeds beside references.
 
     Args:
         env: the environment, made with the split to evaluate on.
         policies: seed -> policy.
+        references: their names; None: random and the strongest one.
         cache: the run's folder `evaluations`, where results of the references are kept (they depend on no update).
 
     Returns: the content of `evaluations/<update>-<split>.json`.
     """
-    names = ["random"] if "random" in env.references else []
-    best = build.best_reference(env)
-    names += [best] if best else []
-    references = {}
-    for name in names:
-        references[name] = _reference(env, name, row, episodes, tasks, cache, note)
+    if references is None:
+        references = [name for name in ("random", build.best_reference(env)) if name and name in env.references]
+    beside = {name: _reference(env, name, row, episodes, tasks, cache, note) for name in references}
     seeds = {}
     for seed, policy in policies.items():
         note(f"evaluating seed {seed}") if len(policies) > 1 else None
@@ -83,7 +82,7 @@ def evaluate_seeds(
         "score": row.score,
         "direction": row.direction,
         "seeds": seeds,
-        "references": references,
+        "references": beside,
     }
 
 
@@ -119,12 +118,23 @@ def evaluate_run(
     episodes: int,
     note: Callable[[str], None],
     tasks: Sequence[str] | None = None,
+    references: Sequence[str] | None = None,
     suffix: str = "",
     cached: bool = True,
 ) -> dict[str, Any]:
     """`evaluate_seeds`, written to the run's `evaluations/<update>-<split>.json`."""
     folder = Path(run_dir) / "evaluations"
-    content = evaluate_seeds(env, policies, row, episodes=episodes, tasks=tasks, update=update, cache=folder if cached else None, note=note)
+    content = evaluate_seeds(
+        env,
+        policies,
+        row,
+        episodes=episodes,
+        tasks=tasks,
+        references=references,
+        update=update,
+        cache=folder if cached else None,
+        note=note,
+    )
     try:
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{update}-{env.split}{suffix}.json", content)
@@ -178,13 +188,13 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
         if bound:
             names = [task] if task else list(bound)
             row["bound"] = float(np.mean([bound[name].mean() for name in names]))
-            gaps = np.concatenate([_gaps(e.tasks[name]["score"], bound[name]) for e in judged for name in names])
-            row["gap"] = f"{np.median(gaps):.1f}%"
+            found = np.concatenate([gaps(e.tasks[name]["score"], bound[name]) for e in judged for name in names])
+            row["gap"] = f"{np.median(found):.1f}%"
         rows.append(row)
     return columns, rows
 
 
-def _gaps(scores: np.ndarray, bound: np.ndarray) -> np.ndarray:
+def gaps(scores: np.ndarray, bound: np.ndarray) -> np.ndarray:
     """100 |score - bound| / |bound|, percent, of each episode whose bound is not 0."""
     scores, sure = np.asarray(scores), np.abs(bound) > 1e-9
     return 100.0 * np.abs(scores - bound)[sure] / np.abs(bound)[sure] if sure.any() else np.zeros(1)
@@ -250,9 +260,12 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
     env = build.make_env(env_id, config.task, config.split, config.env_kwargs)
     name = config.agent.name
     build.find_reference(env, name)
-    chosen = {name: _reference(env, str(name), row, config.episodes, None, None, lambda _: None)}
-    if name != "random" and "random" in env.references:
-        chosen["random"] = _reference(env, "random", row, config.episodes, None, None, lambda _: None)
+    beside = config.references if config.references is not None else [other for other in ("random",) if other in env.references]
+    for other in beside:
+        build.find_reference(env, other)
+    chosen = {
+        str(one): _reference(env, str(one), row, config.episodes, None, None, lambda _: None) for one in dict.fromkeys((name, *beside))
+    }
     content = {
         "protocol": PROTOCOL,
         "env": row.id,
@@ -280,6 +293,8 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
     env = build.make_env(theirs.env if own else config.env, theirs.task if own else None, config.split, kwargs)  # type: ignore[arg-type]
     trained.check_fits(env)
     tasks = chosen_tasks(config, env)
+    for name in config.references or ():
+        build.find_reference(env, name)
     seeds = config.seeds if config.seeds is not None else theirs.seeds
     for seed in seeds:
         if seed not in theirs.seeds:
@@ -298,6 +313,7 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
         episodes=config.episodes,
         note=_say,
         tasks=tasks,
+        references=config.references,
         suffix=suffix,
         cached=own and not config.env_kwargs,
     )

@@ -19,6 +19,17 @@ def toy_ids():
     toys.register()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory, worker_id):
+    """A program that one test compiled is there for all, also in other processes, until the session ends."""
+    import jax
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.4)
+
+
 MAPS = Path("/proc/self/maps")  # Linux alone
 MOST_MAPS = 15_000  # a process may have 65,530; every compiled program takes some, and without them XLA crashes
 

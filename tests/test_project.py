@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("envs", "agents", "baselines", "configs")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -135,11 +137,13 @@ def test_code_is_written_in_readable_portions():
         assert len(path.read_text().splitlines()) <= 900, path
 
 
-def test_tables_of_the_readme_are_the_published_ones():
+@pytest.mark.parametrize("page", ["README.md", "docs/allocation.md"])
+def test_tables_of_the_pages_are_the_published_ones(page):
     from baselines import published
 
-    text = (ROOT / "README.md").read_text()
-    assert published.fill(text, published.load()) == text, "run: python -m baselines.published readme"
+    text = (ROOT / page).read_text()
+    assert page in published.PAGES
+    assert published.fill(page, text, published.load()) == text, "run: python -m baselines.published readme"
 
 
 def test_targets_of_make_and_ci():

@@ -47,7 +47,7 @@ class Annealing:
 
     env: Routing
     chains: int = 32
-    sweeps: int = 1000
+    sweeps: int = 250
     hot: float = 0.05
     cold: float = 0.005
 
