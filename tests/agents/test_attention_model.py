@@ -114,6 +114,7 @@ def test_the_expert_enters_a_tour_anywhere(turned):
     np.testing.assert_allclose(state.metrics["score"], best, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_starts_keep_the_laws(copies):
     testing.check(copies[0], skip=("restart",))
 

@@ -92,7 +92,13 @@ def learnt(name, updates=60, **fields):
     return runner.policy(runner.model(state))
 
 
-@pytest.mark.parametrize(("name", "fields"), [("commnet", {}), ("tarmac", {"signature": 4}), ("bicnet", {"recurrent": "lstm"})])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("commnet", {}),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in (("tarmac", {"signature": 4}), ("bicnet", {"recurrent": "lstm"}))),
+    ],
+)
 def test_agents_that_talk_pass_on_what_one_of_them_sees(name, fields):
     result = evaluate(Whisper(split="test"), learnt(name, **fields), episodes=32)
     assert result.overall("success_at_end").value == 1.0
@@ -104,7 +110,7 @@ def test_without_a_word_the_team_can_only_guess():
     assert 0.25 < result.overall("success_at_end").value < 0.75
 
 
-@pytest.mark.parametrize("critic", ["state", "observations"])
+@pytest.mark.parametrize("critic", ["state", pytest.param("observations", marks=pytest.mark.slow)])
 def test_a_central_critic_knows_what_an_agent_does_not(critic):
     """The second agent names what it cannot see; whether that is right the critic knows once the policy has settled on an answer."""
     policy = learnt("mappo", updates=150, shared_trunk=False, critic=critic)
@@ -137,7 +143,7 @@ def test_a_policy_needs_no_global_observation_to_act():
     assert evaluate(Whisper(split="test"), policy, episodes=2).overall("length").value == 1.0
 
 
-@pytest.mark.parametrize("name", ["commnet", "bicnet", "mappo"])
+@pytest.mark.parametrize("name", ["bicnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("commnet", "mappo"))])
 def test_agents_that_leave_early(name):
     """Truncation, death and recurrence together: the closed form of a corridor in which one agent arrives before the other."""
     fields = {"shared_trunk": False} if name == "mappo" else {}
@@ -159,7 +165,7 @@ def test_mappo_refuses_what_it_cannot_do():
         registry.make("commnet", {"rounds": -1})
 
 
-@pytest.mark.parametrize("name", ["mappo", "commnet"])
+@pytest.mark.parametrize("name", ["mappo", pytest.param("commnet", marks=pytest.mark.slow)])
 def test_observations_that_hold_sets(name):
     """The critic's own half of the observation lies one level deeper: a set finds its mask beside it."""
     import envs

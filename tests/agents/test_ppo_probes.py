@@ -85,6 +85,7 @@ def test_illegal_actions_are_never_chosen(tabular):
     assert tabular[1]["env/illegal_actions"] == 0.0
 
 
+@pytest.mark.slow
 def test_tasks_of_different_scale():
     """The observation does not say which task it is, and rewards differ a thousandfold: only heads per task can represent the two
     values and policies, and only PopArt gives them steps of the same size."""

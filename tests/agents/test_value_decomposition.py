@@ -36,7 +36,10 @@ def test_two_step_game(name, pays):
     assert evaluate(TwoStep(split="test"), policy, episodes=2).overall("return").value == pays
 
 
-@pytest.mark.parametrize(("name", "recurrent"), [("vdn", "gru"), ("qmix", "none"), ("pqn_vdn", "none"), ("pqn_vdn", "gru")])
+@pytest.mark.parametrize(
+    ("name", "recurrent"),
+    [("qmix", "none"), ("pqn_vdn", "gru"), *(pytest.param(*p, marks=pytest.mark.slow) for p in (("vdn", "gru"), ("pqn_vdn", "none")))],
+)
 def test_a_corridor_in_which_one_agent_leaves_early(name, recurrent):
     more = {} if name == "pqn_vdn" else REPLAY
     _, _, policy = trained(name, Corridor2(), 120, recurrent=recurrent, rollout_length=8, discount=0.9, **more)

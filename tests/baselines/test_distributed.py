@@ -72,7 +72,8 @@ def test_one_process_reads_and_extends_what_two_wrote(finished, capsys):
     assert f"resumed at update {before}" in capsys.readouterr().err and saved(folder)[-1] > before
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_the_survivor_says_so_and_the_run_goes_on(victim, tmp_path):
     folder = tmp_path / "run"
     children = pair(folder, "total_steps=1e7")

@@ -34,14 +34,14 @@ WORLD = json.loads((Path(__file__).parent / "skillgraph" / "world" / "golden.jso
 KEEP_ALL = ["Manipulation/MT10-v0", "SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0"]
 MANY = ARM + list(WORLD["rows"]) + [name for name in OWN if name.startswith("Allocation/Routing-")]
 WHOLE = [name for name in OWN if name not in MANY] + [name for name in KEEP_ALL if name in OWN]
-# Options are the primitive world's program in a loop, and references of the allocation family plan whole episodes: what compiles those
-# programs once more is checked in the slow part.
-QUICK = ("Allocation/Couriers-v0", "Allocation/FairDivision-v0")
-LONG = {"SkillGraph/Plan4MC-Trees-Options-v0": ("jit", "restart", "adapters")}
-LONG |= {
-    name: ("jit", "vmap", "restart", "references", "adapters") for name in WHOLE if name.startswith("Allocation/") and name not in QUICK
-}
 ABOUT_ROWS = ("hashable", "pickles", "rows")
+# What compiles these programs once more is checked in the slow part: of the large world and of the arm, because they are large; of the
+# allocation family, because there are many, and the tests of each room play it too.
+LONG = dict.fromkeys(KEEP_ALL, ("jit", "vmap", "restart", "adapters"))
+ROWS_ALONE = [name for name in WHOLE if name.startswith("Allocation/") and name != "Allocation/Couriers-v0"]
+LONG |= dict.fromkeys(
+    ["SkillGraph/Plan4MC-Trees-Options-v0", *ROWS_ALONE], tuple(law.name for law in testing.LAWS if law.name not in ABOUT_ROWS)
+)
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
 
@@ -71,7 +71,16 @@ def test_laws_of_every_id(name):
     testing.check(envs.make(name), skip=ABOUT_THE_PROGRAM)
 
 
-@pytest.mark.parametrize("name", list(ROOMS))
+# Variants of routing share most of their rules; these have all of them.
+ROUTES = ("CVRP", "MDVRPTW", "SDVRP", "SPCTSP", "TOP", "TSP", "VRPMBTW", "mPDP-minmax")
+
+
+def few(name):
+    variant = name.removeprefix("Allocation/Routing-").removesuffix("-v0")
+    return pytest.param(name, marks=[] if variant == name or variant in ROUTES else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [few(name) for name in ROOMS])
 def test_golden_numbers_of_allocation(name):
     np.testing.assert_allclose(golden.numbers(envs.make(name)), ROOMS[name], rtol=1e-3, atol=1e-3)
 
@@ -94,6 +103,12 @@ def test_golden_rows_of_the_large_world(name):
     assert rows_hash(envs.make(name)) == WORLD["rows"][name]
 
 
-@pytest.mark.parametrize("name", list(WORLD["play"]))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("SkillGraph/HiddenTree-v0", "SkillGraph/Workers-v0") else [])
+        for name in WORLD["play"]
+    ],
+)
 def test_golden_play_of_the_large_world(name):
     assert testing.trajectory_hash(envs.make(name)) == WORLD["play"][name]

@@ -280,7 +280,7 @@ def pair():
     return Cluster(task=("heavy", "hotspots"), slots=8, horizon=40)
 
 
-@pytest.mark.parametrize("task", ["heavy", "hotspots"])
+@pytest.mark.parametrize("task", ["hotspots", pytest.param("heavy", marks=pytest.mark.slow)])
 def test_references_stand_in_order(pair, task):
     env = pair
     found = base.certify(env, *base.instances(env, 12, task=task, seed=1))

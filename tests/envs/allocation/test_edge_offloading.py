@@ -283,6 +283,7 @@ def test_prices_make_the_bound_better(small):
     assert apps.alone() <= values[0] + 1e-9 <= values[1] + 1e-9 <= 2 * best[0] + 1e-4
 
 
+@pytest.mark.slow
 def test_references_stand_in_order():
     env = EdgeOffloading(users=4, servers=2, nearest=2, applications=1, tasks=4, task="heavy")
     states, rows = instances(env, 12)

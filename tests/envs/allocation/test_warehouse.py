@@ -123,14 +123,9 @@ def test_bounds_that_are_plain():
     assert fewest(np.asarray([at(3, 1), at(2, 0), at(5, 6), at(1, 6)]), (1 << 5) | (1 << 10), 96, whole=True) >= 5
 
 
-@pytest.fixture(scope="module")
-def small():
-    return {task: compared(Warehouse(robots=4), task, 5) for task in ("few_boxes", "far_shelves")}
-
-
-@pytest.mark.parametrize("task", ["few_boxes", "far_shelves"])
-def test_bound_and_references(small, task):
-    _, _, scores, bound = small[task]
+@pytest.mark.parametrize("task", ["few_boxes", pytest.param("far_shelves", marks=pytest.mark.slow)])
+def test_bound_and_references(task):
+    _, _, scores, bound = compared(Warehouse(robots=4), task, 5)
     check_order(scores, bound, LEVELS[task].horizon)
     assert np.median(scores["expert"] / bound) < 1.35
 

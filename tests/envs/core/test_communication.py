@@ -95,6 +95,7 @@ def test_the_environment_below_is_unchanged(talkers):
     np.testing.assert_array_equal(wanted.reward, now.reward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kwargs", [{"symbols": 3, "topology": "chosen", "bit_budget": 20.0}, {"governance": "hybrid"}])
 def test_laws(kwargs):
     testing.check(envs.make(COURIERS, couriers=3, task="one_parcel_each", **kwargs))

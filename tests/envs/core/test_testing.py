@@ -22,7 +22,12 @@ def check_only(law, env):
     testing.check(env, skip=[name for name in LAWS if name != law])
 
 
-@pytest.mark.parametrize("toy", toys.ALL, ids=lambda toy: toy.__name__)
+QUICK = ("Chain", "Multi")  # one agent, several agents
+
+
+@pytest.mark.parametrize(
+    "toy", [pytest.param(toy, id=toy.__name__, marks=[] if toy.__name__ in QUICK else pytest.mark.slow) for toy in toys.ALL]
+)
 def test_toys_obey_every_law(toy):
     # test_autoreset restarts the others; Chain and Point (a key in its state) go through everything.
     testing.check(toy(), skip=() if toy in (toys.Chain, toys.Point) else ("restart", "jit"))

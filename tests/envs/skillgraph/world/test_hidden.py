@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from envs.core.functional import Params
 from envs.skillgraph.world.hidden import HiddenOptions, HiddenTree
@@ -45,6 +46,7 @@ def test_held_out_recipes_are_never_legal_in_split_train():
         assert bool(env.action_mask(state, params).any()) == legal
 
 
+@pytest.mark.slow
 def test_options_are_hidden_too():
     env = HiddenOptions(mobs="none")
     params = env.default_params()

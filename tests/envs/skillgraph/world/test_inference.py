@@ -44,6 +44,7 @@ def explored():
     return env, log
 
 
+@pytest.mark.slow
 def test_a_short_walk_teaches_the_first_recipes(explored):
     env, log = explored
     rules, true = learn(env, log), truth(env)
@@ -55,6 +56,7 @@ def test_a_short_walk_teaches_the_first_recipes(explored):
     assert scores({name: rules[name] for name in ("craft_planks",)}, {"craft_planks": true["craft_planks"]})["f1"] == 1
 
 
+@pytest.mark.slow
 def test_the_log_says_what_was_possible(explored):
     env, log = explored
     keep = relevant(env)[0]
@@ -63,6 +65,7 @@ def test_the_log_says_what_was_possible(explored):
     assert np.array_equal(log.eligible[:, planks], log.held[:, env.tree.index["log"]] >= 1)
 
 
+@pytest.mark.slow
 def test_plans_are_made_on_what_was_learned(explored):
     env, log = explored
     tree, numbers = inferred_tree(env, log, learn(env, log))

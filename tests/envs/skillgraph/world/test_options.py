@@ -92,6 +92,7 @@ def test_illegal_options_do_nothing_for_one_step(options, stage):
     assert np.array_equal(after.inventory, state.inventory)
 
 
+@pytest.mark.slow
 def test_the_planner_solves_tasks_by_options():
     env = Options(suite_name="Plan4MC", task=("craft_wooden_pickaxe", "craft_torch_with_logs", "craft_carpet_with_shears"))
     number, axes = 6, params_axes()
