@@ -50,6 +50,7 @@ def load(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
 
 def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
     """The entry of a finished run."""
+    from baselines.compose import compose
     from baselines.rundata import RunData, command
 
     data = RunData(run_dir)
@@ -59,8 +60,11 @@ def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
     for task in tasks:
         if task not in known:
             raise PublishedError(f"{task} is no task of {run_dir}; tasks: {', '.join(known)}")
+    experiment = data.config.experiment or data.name
+    if data.config.experiment and data.config.agent.name != compose("train", [f"experiment={experiment}"]).agent.name:
+        experiment += f" agent={data.config.agent.name}"
     return {
-        "experiment": data.config.experiment or data.name,
+        "experiment": experiment,
         "env": data.final["env"],
         "command": f"taskloom train {command(data.config)}",
         "status": "measured",
