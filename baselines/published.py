@@ -201,9 +201,9 @@ def add(path: Path, tasks: Sequence[str] = (), file: Path = FILE) -> str:
 
 
 def tables(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """Markdown of each kind."""
+    """Markdown of each kind that there is."""
     makers = {"learning": _learning_table, "speed": _speed_table, "certificates": _certificate_table}
-    return {kind: makers[kind](content[kind]) for kind in KINDS}
+    return {kind: makers[kind](entries) for kind, entries in content.items()}
 
 
 def _learning_table(entries: Sequence[Mapping[str, Any]]) -> str:

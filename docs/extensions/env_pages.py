@@ -304,11 +304,12 @@ class _Page:
     def published(self) -> str:
         from baselines import published
 
-        entries = [entry for entry in published.load()["learning"] if entry.get("env") == self.row.id]
-        if not entries:
+        content = published.load()
+        mine = {kind: [entry for entry in content[kind] if entry.get("env") == self.row.id] for kind in ("learning", "certificates")}
+        found = published.tables({kind: entries for kind, entries in mine.items() if entries})
+        if not found:
             return "None yet.\n"
-        body = published.tables({"learning": entries, "speed": []})["learning"]
-        return f"{body}\n\nHeld-out episodes: success at the end in percent, else the return.\n"
+        return "\n\n".join([*found.values(), "Held-out episodes: success at the end in percent, else what the row names.\n"])
 
 
 def flat_index(env: Any, row: Row) -> dict[str, tuple[int, int]]:

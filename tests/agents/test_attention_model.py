@@ -185,6 +185,7 @@ def test_a_greedy_baseline_is_challenged():
     assert np.isfinite(metrics["loss/policy"]).all()
 
 
+@pytest.mark.slow
 def test_two_chunks_equal_one_twice_as_long():
     short, long = runner_of(tour(), 2), runner_of(tour(), 4)
     short = replace(short, total_updates=16)

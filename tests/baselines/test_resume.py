@@ -130,6 +130,7 @@ def test_stopped_three_times_and_resumed_is_the_same_run(whole, command, tmp_pat
     assert_same_run(run_dir(whole[0]), folder)
 
 
+@pytest.mark.slow
 def test_a_half_as_long_run_extended_is_the_whole_run(whole, command, tmp_path):
     first = command([*TRAIN, "total_steps=30720", "--json"], tmp_path)
     assert first.returncode == 0 and json.loads(first.stdout)["update"] == 120

@@ -40,8 +40,10 @@ ABOUT_ROWS = ("hashable", "pickles", "rows")
 LONG = dict.fromkeys(KEEP_ALL, ("jit", "vmap", "restart", "adapters"))
 ROWS_ALONE = [name for name in WHOLE if name.startswith("Allocation/") and name != "Allocation/Couriers-v0"]
 LONG |= dict.fromkeys(
-    ["SkillGraph/Plan4MC-Trees-Options-v0", *ROWS_ALONE], tuple(law.name for law in testing.LAWS if law.name not in ABOUT_ROWS)
+    ["SkillGraph/Plan4MC-Trees-v0", "SkillGraph/Plan4MC-Trees-Options-v0", *ROWS_ALONE],
+    tuple(law.name for law in testing.LAWS if law.name not in ABOUT_ROWS),
 )
+HEAVY = ("SkillGraph/HiddenTree-v0", "SkillGraph/Plan4MC-Trees-Options-v0", "SkillGraph/Workers-v0")  # to compile
 ABOUT_THE_PROGRAM = ("pure", "jit", "vmap", "restart", "key_reuse")
 
 
@@ -105,10 +107,7 @@ def test_golden_rows_of_the_large_world(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in ("SkillGraph/HiddenTree-v0", "SkillGraph/Workers-v0") else [])
-        for name in WORLD["play"]
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else []) for name in WORLD["play"]],
 )
 def test_golden_play_of_the_large_world(name):
     assert testing.trajectory_hash(envs.make(name)) == WORLD["play"][name]

@@ -92,6 +92,7 @@ def play(env, name, number, steps, split="test"):
     return jax.device_get(run(jax.random.key(5)))
 
 
+@pytest.mark.slow
 def test_the_expert_pours_and_does_it_again():
     """Eight worlds; the same keys give the same episodes. The rates of all tasks stand in the docs."""
     env = Preference(task="make_waterfall")

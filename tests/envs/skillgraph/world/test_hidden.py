@@ -32,6 +32,7 @@ def test_numbers_are_permuted_per_episode_and_consistent():
     assert float(ts.metrics["success"]) == 1
 
 
+@pytest.mark.slow
 def test_held_out_recipes_are_never_legal_in_split_train():
     train, test = HiddenTree(mobs="none"), HiddenTree(mobs="none", split="test")
     target = test.suite.names[int(test.suite.splits["test"][0])]

@@ -75,6 +75,7 @@ def test_waiting_ends_when_the_furnace_is_done(options, stage):
     assert not options.can(cooked, "wait")
 
 
+@pytest.mark.slow
 def test_rewards_inside_an_option_are_discounted(options, stage):
     env = options.env
     params = Params(options.params.shared, env.suite.take(env.suite.index("craft_bowl")))
