@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines import build, compose
-from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, hint, to_dict
-from baselines.config import show as show_value
+from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, hint, words_of
 from envs.core.external.host_env import HostEnv
 
 BATCHES = (256, 1024, 4096)
@@ -61,6 +60,7 @@ class BenchError(RuntimeError):
 def run(config: BenchConfig) -> int:
     """The body of the verb `bench`. Returns the exit code."""
     from baselines.cli import print_json
+    from baselines.logging import machine
 
     _check(config)
     result: dict[str, list[Row]] = {}
@@ -100,23 +100,9 @@ def _write(path: Path, content: Any) -> None:
     os.replace(temporary, path)
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on: versions, devices, processor, date."""
-    from baselines.logging import versions
-
-    return {**versions(), "date": time.strftime("%Y-%m-%d")}
-
-
 def command(config: BenchConfig) -> str:
     """The command that measures this again; the path of the peer's interpreter is the reader's own."""
-    ours, defaults = to_dict(config), to_dict(BenchConfig())
-    words = []
-    for name in ("env", "task", "size", "num_envs", "steps", "repeats", "pool_entries", "pool_reuse", "peer"):
-        if ours[name] != defaults[name]:
-            words.append(f"{name}={show_value(ours[name])}")
-    words += [f"env_kwargs.{k}={show_value(v)}" for k, v in ours["env_kwargs"].items()]
-    words += [f"agent={config.agent.name}"] if config.agent.name else []
-    words += ["peer_python=PATH"] if config.peer else []
+    words = [*words_of(config, skip=("peer_python", "out", "overwrite", "json")), *(["peer_python=PATH"] if config.peer else [])]
     return " ".join(["taskloom bench", *words])
 
 

@@ -177,10 +177,10 @@ def agent_fields(name: str) -> dict[str, dataclasses.Field]:
     return legal_keys(registry.find(name))
 
 
-def find_reference(env: Any, name: str | None) -> Any:
-    """A reference policy of an environment. Raises ConfigError with the legal names."""
+def find_reference(env: Any, name: str | None, field: str = "agent") -> Any:
+    """A reference policy of an environment. Raises ConfigError with the field that named it and the legal names."""
     if name not in env.references:
-        raise ConfigError(f"agent={name} is no reference of this environment; {hint(str(name), env.references)}")
+        raise ConfigError(f"{field}={name} is no reference of this environment; {hint(str(name), env.references)}")
     return env.references[name]
 
 

@@ -423,6 +423,14 @@ def show(value: Any) -> str:
     return repr(value) if isinstance(value, str) and ("=" in value or " " in value or not value) else str(value)
 
 
+def words_of(config: Any, skip: tuple[str, ...] = ()) -> list[str]:
+    """The words that make this config of a verb that measures: keys that differ from their defaults, but those to `skip`."""
+    ours, defaults = to_dict(config), to_dict(type(config)())
+    names = [name for name in ours if name not in ("agent", "env_kwargs", *skip) and ours[name] != defaults[name]]
+    words = [f"{name}={show(ours[name])}" for name in names] + [f"env_kwargs.{k}={show(v)}" for k, v in ours["env_kwargs"].items()]
+    return words + ([f"agent={config.agent.name}"] if config.agent.name else [])
+
+
 def _kind_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return "mapping"

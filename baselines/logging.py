@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,11 @@ def versions() -> dict[str, Any]:
     found["processor"] = _processor()
     found["commit"] = _commit()
     return found
+
+
+def machine() -> dict[str, Any]:
+    """What figures are measured on: versions, devices, processor, date."""
+    return {**versions(), "date": time.strftime("%Y-%m-%d")}
 
 
 def _processor() -> str | None:

@@ -9,6 +9,7 @@ python -m baselines.published readme                    write the tables into th
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,6 @@ def load(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
 
 def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
     """The entry of a finished run."""
-    from baselines.compose import compose
     from baselines.rundata import RunData, command
 
     data = RunData(run_dir)
@@ -60,13 +60,13 @@ def learning_entry(run_dir: Path, tasks: Sequence[str] = ()) -> dict[str, Any]:
     for task in tasks:
         if task not in known:
             raise PublishedError(f"{task} is no task of {run_dir}; tasks: {', '.join(known)}")
-    experiment = data.config.experiment or data.name
-    if data.config.experiment and data.config.agent.name != compose("train", [f"experiment={experiment}"]).agent.name:
-        experiment += f" agent={data.config.agent.name}"
+    words = command(data.config)
+    # An experiment that was run with another agent is another entry.
+    others = [word for word in shlex.split(words) if data.config.experiment and word.startswith("agent=")]
     return {
-        "experiment": experiment,
+        "experiment": " ".join([data.config.experiment or data.name, *others]),
         "env": data.final["env"],
-        "command": f"taskloom train {command(data.config)}",
+        "command": f"taskloom train {words}",
         "status": "measured",
         "commit": data.versions.get("commit"),
         "seeds": list(data.config.seeds),
@@ -103,18 +103,15 @@ def certificate_entries(file: Path) -> list[dict[str, Any]]:
     """An entry per environment of the JSON of `taskloom evaluate`, per task the mean scores, the mean bound, and the median
     over episodes of the gap between the bound and what was evaluated."""
     from baselines.evaluation import Evaluation
-    from baselines.logging import versions
     from baselines.results import gaps
 
     content = json.loads(file.read_text())
-    here, entries = versions(), []
+    entries = []
     for one in content.get("evaluations", [content]):
         if "bounds" not in one:
             raise PublishedError(f"{file}: {one.get('env')} has no bounds; taskloom evaluate env=... agent=... --json writes them")
         references = {name: Evaluation.from_json(json.dumps(e)) for name, e in one["references"].items()}
         judged = next(iter(references))
-        others = [name for name in references if name not in (judged, "random")]
-        beside = f" 'references=[{','.join(['random', *others])}]'" if others else ""
         results = []
         for task, bound in one["bounds"].items():
             row: dict[str, Any] = {"task": task}
@@ -125,11 +122,11 @@ def certificate_entries(file: Path) -> list[dict[str, Any]]:
         entries.append(
             {
                 "env": one["env"],
-                "command": f"taskloom evaluate env={one['env']} agent={judged}{beside} episodes={one['episodes']} --json",
+                "command": one["command"],
                 "status": "measured",
-                "commit": here.get("commit"),
-                "hardware": _hardware(here),
-                "date": time.strftime("%Y-%m-%d", time.localtime(file.stat().st_mtime)),
+                "commit": one["machine"].get("commit"),
+                "hardware": _hardware(one["machine"]),
+                "date": one["machine"]["date"],
                 "episodes": one["episodes"],
                 "direction": one["direction"],
                 "judged": judged,
@@ -189,10 +186,10 @@ def add(path: Path, tasks: Sequence[str] = (), file: Path = FILE) -> str:
     content = load(file)
     if path.is_dir():
         kind, entries, name = "learning", [learning_entry(path, tasks)], "experiment"
-    elif "machine" in json.loads(path.read_text()):
-        kind, entries, name = "speed", [speed_entry(path)], "command"
-    else:
+    elif {"protocol", "evaluations"} & set(json.loads(path.read_text())):
         kind, entries, name = "certificates", certificate_entries(path), "env"
+    else:
+        kind, entries, name = "speed", [speed_entry(path)], "command"
     new = [entry[name] for entry in entries]
     content[kind] = [other for other in content[kind] if other[name] not in new] + entries
     head = "".join(line + "\n" for line in file.read_text().splitlines() if line.startswith("#"))

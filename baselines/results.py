@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from baselines import build
-from baselines.config import ConfigError, EvaluateConfig, hint, to_dict
+from baselines.config import ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
-from baselines.logging import write_json
+from baselines.logging import machine, write_json
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
 
@@ -262,7 +264,7 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
     build.find_reference(env, name)
     beside = config.references if config.references is not None else [other for other in ("random",) if other in env.references]
     for other in beside:
-        build.find_reference(env, other)
+        build.find_reference(env, other, "references")
     chosen = {
         str(one): _reference(env, str(one), row, config.episodes, None, None, lambda _: None) for one in dict.fromkeys((name, *beside))
     }
@@ -277,7 +279,8 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
         "seeds": {},
         "references": chosen,
     }
-    return _certified(content, config, env)
+    words = words_of(dataclasses.replace(config, env=env_id))
+    return {**_certified(content, config, env), "machine": machine(), "command": shlex.join(["taskloom", "evaluate", *words])}
 
 
 def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
@@ -294,7 +297,7 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
     trained.check_fits(env)
     tasks = chosen_tasks(config, env)
     for name in config.references or ():
-        build.find_reference(env, name)
+        build.find_reference(env, name, "references")
     seeds = config.seeds if config.seeds is not None else theirs.seeds
     for seed in seeds:
         if seed not in theirs.seeds:

@@ -140,11 +140,16 @@ def command(config: TrainConfig) -> str:
     """The words after `taskloom train` that give this config: those keys that differ from the experiment's or the agent's defaults."""
     from baselines import compose
 
-    words = [f"experiment={config.experiment}"] if config.experiment else [f"env={show(config.env)}", f"agent={config.agent.name}"]
+    own = [f"env={show(config.env)}", f"agent={config.agent.name}"]
+    words = [f"experiment={config.experiment}"] if config.experiment else own
     if config.size != "default":
         words.append(f"size={config.size}")
     try:
         base = compose.compose("train", words)
+        others = [word for word, same in zip(own, (base.env == config.env, base.agent.name == config.agent.name), strict=True) if not same]
+        if others:  # an experiment with another environment or agent than its own
+            words += others
+            base = compose.compose("train", words)
     except ConfigError:  # a package that is not installed here, or an experiment that is gone
         base = TrainConfig(env=config.env, agent=dataclasses.replace(config.agent, fields={}))
     ours, theirs = to_dict(config), to_dict(base)

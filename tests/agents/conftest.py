@@ -1,11 +1,3 @@
-"""Tests of agents compile many programs and run each for a moment: less optimisation, half the time."""
+"""All tests of this folder compile quickly."""
 
-import jax
-import pytest
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compiles():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+from tests.quick import quick_compiles as quick_compiles

@@ -3,12 +3,13 @@
 import base64
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 import yaml
 
-from baselines import comparison, pages, plots, report, rundata
+from baselines import comparison, compose, pages, plots, published, report, results, rundata
 from baselines.config import AgentConfig, ConfigError, ReportConfig, TrainConfig, to_dict
 from baselines.evaluation import Evaluation
 
@@ -250,3 +251,31 @@ def test_command_names_what_differs():
     words = rundata.command(config)
     assert "env=SkillGraph/Obtain-v0 agent=ppo" in words and "agent.discount=0.9" in words
     assert "'seeds=[0,1]'" in words and "'task=[coal,torch]'" in words and "num_envs" not in words
+
+
+@pytest.mark.parametrize("words", [["agent=mappo"], ["agent=ippo", "num_envs=32"], ["env=Allocation/Cluster-v0"], []])
+def test_command_of_an_experiment_gives_the_same_run(words):
+    """Also where it is played by another agent or on another environment than its own."""
+    config = compose.compose("train", ["experiment=offloading_commnet", *words])
+    assert compose.compose("train", shlex.split(rundata.command(config))) == config
+
+
+def test_certificates_become_published_entries(tmp_path):
+    """From the JSON of `taskloom evaluate` to a row of the table, by its own figures."""
+    words = ["env=Allocation/FairDivision-v0", "task=[goods_random]", "episodes=2", "references=[random,heuristic]", "agent=expert"]
+    (content,) = results.run(compose.compose("evaluate", words))
+    (tmp_path / "certificates.json").write_text(json.dumps(content))
+    file = tmp_path / "published.yaml"
+    file.write_text("# head\nlearning: []\nspeed: []\ncertificates: []\n")
+    for _ in range(2):  # the second time replaces the entry
+        assert published.add(tmp_path / "certificates.json", file=file) == "Allocation/FairDivision-v0"
+    (entry,) = published.load(file)["certificates"]
+    (row,) = entry["results"]
+    scores, bounds = content["references"]["expert"]["tasks"]["goods_random"]["score"]["episodes"], content["bounds"]["goods_random"]
+    assert row["expert"] == published.rounded(np.mean(scores)) and row["bound"] == published.rounded(np.mean(bounds))
+    assert row["gap"] == pytest.approx(0.0, abs=0.1) and row["random"] <= row["heuristic"] <= row["expert"]
+    assert entry["commit"] == content["machine"]["commit"] and entry["command"] == f"taskloom evaluate {shlex.join(words)}"
+    line = published.tables({"certificates": [entry]})["certificates"].splitlines()[2]
+    assert line.startswith("| `Allocation/FairDivision-v0`, max | goods_random |") and "(expert)" in line
+    with pytest.raises(ConfigError, match="references=zzz is no reference.*legal"):
+        results.run(compose.compose("evaluate", ["env=Allocation/FairDivision-v0", "agent=expert", "references=[zzz]"]))

@@ -138,7 +138,7 @@ class Stops(NamedTuple):
         home, change = jnp.asarray(env.home), order >= env.nodes
         ends = change | (order == 0)
         new = jnp.concatenate([jnp.ones(1, bool), ends[:-1]])
-        vehicle = before(change)
+        vehicle = earlier(change)
         last = vehicle[-1] + change[-1]
         node = jnp.where(ends, home[vehicle], order)
         comes_from = jnp.where(new, home[vehicle], jnp.concatenate([order[:1], order[:-1]]))
@@ -167,7 +167,7 @@ def cost(env: Routing, network: Network, way: jax.Array, order: jax.Array) -> ja
     legs = jnp.where(ends & kind.open, 0.0, flat[stops.before * env.nodes + node])
     ok = jnp.bool_(True)
     number = np.arange(order.shape[0])
-    route = before(ends)
+    route = earlier(ends)
     same = route[:, None] == route
     so_far = same & (number <= number[:, None])
     along = lambda x: so_far.astype(jnp.float32) @ x  # noqa: E731
@@ -209,6 +209,6 @@ def cost(env: Routing, network: Network, way: jax.Array, order: jax.Array) -> ja
     return jnp.where(ok, legs.sum() + final, LONG)
 
 
-def before(marks: jax.Array) -> jax.Array:
+def earlier(marks: jax.Array) -> jax.Array:
     """int32[L]: how many of bool[L] stand before each place."""
     return (marks.astype(jnp.float32) @ np.triu(np.ones((marks.shape[0],) * 2, np.float32), 1)).astype(jnp.int32)
