@@ -279,7 +279,7 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
         "seeds": {},
         "references": chosen,
     }
-    words = words_of(dataclasses.replace(config, env=env_id))
+    words = words_of(dataclasses.replace(config, env=env_id), skip=("json",))
     return {**_certified(content, config, env), "machine": machine(), "command": shlex.join(["taskloom", "evaluate", *words])}
 
 

@@ -1,6 +1,7 @@
 """Reports from a run folder written by hand: every figure in them is known."""
 
 import base64
+import dataclasses
 import json
 import re
 import shlex
@@ -263,7 +264,7 @@ def test_command_of_an_experiment_gives_the_same_run(words):
 def test_certificates_become_published_entries(tmp_path):
     """From the JSON of `taskloom evaluate` to a row of the table, by its own figures."""
     words = ["env=Allocation/FairDivision-v0", "task=[goods_random]", "episodes=2", "references=[random,heuristic]", "agent=expert"]
-    (content,) = results.run(compose.compose("evaluate", words))
+    (content,) = results.run(dataclasses.replace(compose.compose("evaluate", words), json=True))
     (tmp_path / "certificates.json").write_text(json.dumps(content))
     file = tmp_path / "published.yaml"
     file.write_text("# head\nlearning: []\nspeed: []\ncertificates: []\n")
