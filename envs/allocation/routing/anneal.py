@@ -25,9 +25,10 @@ LONG = 1e9  # the length of what is not allowed
 
 
 def applies(env: Routing) -> bool:
-    """Whether annealing can plan for a variant: its state is a sequence of whole visits."""
+    """Whether annealing plans for a variant: its state is a sequence of whole visits. Pairs that meet windows or share vehicles by time are
+    hardly ever allowed in a changed sequence; ants find better routes for them."""
     kind = env.kind
-    return kind.objective in ("length", "makespan") and not (kind.pairs and kind.windows)
+    return kind.objective in ("length", "makespan") and not (kind.pairs and (kind.windows or kind.objective == "makespan"))
 
 
 def shared(env: Routing) -> bool:
@@ -95,15 +96,14 @@ class Annealing:
         return self.driven(best[jnp.argmin(least)])
 
     def _singles(self, way: jax.Array) -> jax.Array:
-        """int32[L]: every customer (or pair) on a route of its own; one route per vehicle where routes need no end. Customers go to the
+        """int32[L]: every customer on a route of its own; one route per vehicle where routes need no end. Customers go to the
         nearest depot, or to the vehicles in equal shares."""
         env, first = self.env, self.env.kind.depots
         customers = jnp.arange(first, env.nodes)
         limited = env.kind.capacity or env.kind.limit or env.kind.windows
         if not shared(env):
             return customers if not limited else jnp.insert(customers, np.arange(1, len(customers)), 0)
-        half = env.num_customers // 2 if env.kind.pairs else env.num_customers
-        group = jnp.argmin(way[:first, first:], 0) if first > 1 else np.arange(env.num_customers) % half * env.num_agents // half
+        group = jnp.argmin(way[:first, first:], 0) if first > 1 else np.arange(env.num_customers) * env.num_agents // env.num_customers
         stops, groups = [customers, env.nodes * jnp.ones(env.num_agents - 1, int)], [2 * group, 2 * np.arange(env.num_agents - 1) + 1]
         if limited:
             stops[0] = jnp.stack([customers, 0 * customers], 1).reshape(-1)
@@ -198,8 +198,7 @@ def cost(env: Routing, network: Network, way: jax.Array, order: jax.Array) -> ja
     if kind.pairs:
         half = env.num_customers // 2
         at = jnp.zeros(env.nodes, jnp.int32).at[order].set(number, mode="drop")
-        pick, drop = at[1 : 1 + half], at[1 + half :]
-        ok &= (pick < drop).all() & (vehicle[pick] == vehicle[drop]).all()
+        ok &= (at[1 : 1 + half] < at[1 + half :]).all()
     driver, where = stops.last
     final = jnp.float32(0) if kind.open else way[where, jnp.asarray(env.home)[driver]]
     if kind.objective == "makespan":
