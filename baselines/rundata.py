@@ -141,7 +141,7 @@ def command(config: TrainConfig) -> str:
     from baselines import compose
 
     own = [f"env={show(config.env)}", f"agent={config.agent.name}"]
-    words = [f"experiment={config.experiment}"] if config.experiment else own
+    words = [f"experiment={config.experiment}"] if config.experiment else list(own)
     if config.size != "default":
         words.append(f"size={config.size}")
     try:

@@ -254,6 +254,12 @@ def test_command_names_what_differs():
     assert "'seeds=[0,1]'" in words and "'task=[coal,torch]'" in words and "num_envs" not in words
 
 
+def test_command_names_a_size_once():
+    config = compose.compose("train", ["env=SkillGraph/Obtain-v0", "agent=ppo", "size=debug"])
+    words = rundata.command(config)
+    assert words.split().count("size=debug") == 1 and compose.compose("train", shlex.split(words)) == config
+
+
 @pytest.mark.parametrize("words", [["agent=mappo"], ["agent=ippo", "num_envs=32"], ["env=Allocation/Cluster-v0"], []])
 def test_command_of_an_experiment_gives_the_same_run(words):
     """Also where it is played by another agent or on another environment than its own."""
