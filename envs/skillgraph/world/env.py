@@ -192,7 +192,7 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
         row = params.task
         world, legal = self.advance(key, state, action, params)
         sight = mechanics.look(self.blocks, world)
-        stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.float32)
+        stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.int32).astype(jnp.float32)
         dead = world.body.health == 0
         done = self.reached(world, sight, row) & ~dead
         return world, self._timestep(world, sight, params, stages, jnp.where(legal, 0, 1), done, dead)
@@ -260,7 +260,7 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
         metrics = {
             "success": success.astype(jnp.float32),
             "illegal_actions": illegal.astype(jnp.int32),
-            "stages": (world.obtained & params.task.wanted).sum(dtype=jnp.float32) + success.astype(jnp.float32),
+            "stages": (world.obtained & params.task.wanted).sum(dtype=jnp.int32).astype(jnp.float32) + success.astype(jnp.float32),
             "died": dead.astype(jnp.float32),
             "reward/prerequisites": stages,
             "reward/goal": success.astype(jnp.float32),

@@ -136,19 +136,26 @@ def generate(b: Blocks, m: Mobs, key: jax.Array, biome: jax.Array, plant: jax.Ar
     dry = open_ground & margin
     random = draws.uint8(ENSURED, SIZE, SIZE)
 
-    def put(k, blocks):
+    def find(k, found):
         block = plant[k]
         layer = jnp.asarray(b.ensure_layer)[block].astype(jnp.int32)
         suits = jnp.where(layer > 0, margin, jnp.where(jnp.asarray(b.ensure_wet)[block], wet, dry))
         at = jnp.argmax(jnp.where(suits, random[k].astype(jnp.int32) + 256, jnp.where(margin, random[k].astype(jnp.int32), -1)))
-        place = (layer, at // SIZE, at % SIZE)
-        old = jax.lax.dynamic_slice(blocks, place, (1, 2, 2))
-        return jax.lax.dynamic_update_slice(blocks, jnp.where(block != VOID, block, old), place)
+        return found.at[k].set(jnp.stack([layer, at // SIZE, at % SIZE]))
 
-    blocks = jax.lax.fori_loop(0, ENSURED, put, blocks)
+    # As many rounds as the world (in a batch: the world that asks for most) has things to plant: most ask for one or two.
+    places = jax.lax.fori_loop(0, _asked(plant != VOID), find, jnp.zeros((ENSURED, 3), jnp.int32))
+    for k in range(ENSURED):
+        old = jax.lax.dynamic_slice(blocks, places[k], (1, 2, 2))
+        blocks = jax.lax.dynamic_update_slice(blocks, jnp.where(plant[k] != VOID, plant[k], old), places[k])
     blocks = jnp.pad(blocks, ((0, 0), (HALO, HALO), (HALO, HALO)), constant_values=VOID)
     herd = _settle(b, m, draws, blocks[0, HALO:-HALO, HALO:-HALO], land, apart, random[0], animals, mob_range)
     return Terrain(blocks, land, spawn + HALO, herd)
+
+
+def _asked(which: jax.Array) -> jax.Array:
+    """int32[] entries up to the last one that is set."""
+    return (jnp.arange(1, which.shape[0] + 1) * which).max()
 
 
 def _halves(words: jax.Array) -> jax.Array:
@@ -177,13 +184,13 @@ def _settle(b: Blocks, m: Mobs, draws: Draws, surface: jax.Array, land: jax.Arra
     # Those asked for: the best of all cells within reach; the others: the first try that suits.
     salt = draws.uint32(MOBS)
 
-    def best(k):
+    def best(k, found):
         suits = jnp.where(water[k], liquid, ground) & (apart > 1)
         near = apart <= mob_range
         noise = (random ^ (salt[k] & 255).astype(jnp.uint8)).astype(jnp.int32)
-        return jnp.argmax(noise + 256 * suits + 512 * (suits & near))
+        return found.at[k].set(jnp.argmax(noise + 256 * suits + 512 * (suits & near)).astype(jnp.int32))
 
-    asked = jax.lax.map(best, jnp.arange(MOBS))
+    asked = jax.lax.fori_loop(0, _asked(animals > 0), best, jnp.zeros(MOBS, jnp.int32))
     fits = jnp.where(water[:, None], liquid.reshape(-1)[cells], ground.reshape(-1)[cells]) & (apart.reshape(-1)[cells] > 1)
     first = jnp.take_along_axis(cells, jnp.argmax(fits, -1)[:, None], -1)[:, 0]
     place = jnp.where(animals > 0, asked, first)

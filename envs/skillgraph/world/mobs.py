@@ -136,14 +136,18 @@ def live(
     cell = jnp.stack([layer, row, column])
     clear = ~((cell_code(place) == cell_code(cell)) & alive).any() & ~alive[free]
     new = (distance >= SPAWN_NEAR) & clear & ((dark & open_cell) | calm) & (new_kind > 0)
-    born = (jnp.arange(MOBS) == free) & new
-    kind = jnp.where(born, new_kind, kind)
+    # By scatters: what XLA can fuse it works out anew for every mob that it writes.
+    slot = jnp.where(new, free, MOBS)
+
+    def put(old, value, dtype):
+        return old.astype(dtype).at[slot].set(jnp.asarray(value).astype(dtype), mode="drop")
+
     herd = Herd(
-        kind=kind.astype(jnp.uint8),
-        position=jnp.where(born[:, None], cell, place).astype(jnp.uint8),
-        health=jnp.where(born, jnp.asarray(m.health)[new_kind], health).astype(jnp.uint8),
-        wait=jnp.where(born, 0, wait).astype(jnp.uint8),
-        regrow=jnp.where(born, 0, herd.regrow - jnp.minimum(herd.regrow, 1)).astype(jnp.uint16),
+        kind=put(kind, new_kind, jnp.uint8),
+        position=put(place, cell, jnp.uint8),
+        health=put(health, jnp.asarray(m.health)[new_kind], jnp.uint8),
+        wait=put(wait, 0, jnp.uint8),
+        regrow=put(herd.regrow - jnp.minimum(herd.regrow, 1), 0, jnp.uint16),
     )
     return herd, hurt.sum()
 

@@ -17,7 +17,7 @@ from envs.skillgraph.world import words
 from envs.skillgraph.world.blocks import LAYERS, VOID
 from envs.skillgraph.world.mechanics import Sight
 from envs.skillgraph.world.rules import DIRECTIONS, UP
-from envs.skillgraph.world.state import DAWN, DAY, DUSK, World
+from envs.skillgraph.world.state import DAWN, DAY, DUSK, MOBS, World
 from envs.skillgraph.worldgen import HALO, VIEW
 
 if TYPE_CHECKING:
@@ -94,10 +94,15 @@ def kinds(env: Overworld) -> Any:
 def seen_mobs(world: World) -> jax.Array:
     """uint8[VIEW, VIEW] kinds of the mobs in view."""
     place = world.herd.position.astype(jnp.int32) - world.position + jnp.asarray([0, HALO, HALO])
-    here = (place[:, 0] == 0) & (world.herd.kind > 0)
-    row = (place[:, 1, None] == jnp.arange(VIEW)) & here[:, None]
-    column = place[:, 2, None] == jnp.arange(VIEW)
-    return jnp.where(row[:, :, None] & column[:, None, :], world.herd.kind[:, None, None], 0).max(0)
+    row, column = place[:, 1], place[:, 2]
+    inside = (place[:, 0] == 0) & (row >= 0) & (row < VIEW) & (column >= 0) & (column < VIEW)
+    # Cells by number in a byte, so that the comparisons take few vector instructions; outside of all of them: 255.
+    at = jnp.where(inside, row * VIEW + column, 255).astype(jnp.uint8)
+    cells = jnp.arange(VIEW * VIEW, dtype=jnp.uint8)
+    seen = jnp.zeros(VIEW * VIEW, jnp.uint8)
+    for mob in range(MOBS):
+        seen = jnp.maximum(seen, jnp.where(at[mob] == cells, world.herd.kind[mob], 0))
+    return seen.reshape(VIEW, VIEW)
 
 
 def observe(env: Overworld, world: World, sight: Sight, params: Params) -> Any:

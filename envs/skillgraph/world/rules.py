@@ -32,8 +32,9 @@ class Rules(NamedTuple):
     """I items, A actions, R recipes of which the last S are smelted, W words of 32 recipes, T targets (blocks, then mobs), D tools,
     ROWS drops of one thing and USES ways to use one, as many as the tree asks for.
 
-    first: uint8[I] smallest count that any recipe asks of an item (0: none does), first_bits: uint32[I, W] the recipes that ask for it;
-    pair_item, pair_count, pair_bits: the larger counts. made_bits: uint32[I, W] recipes that make an item. station_bits: uint32[3, W].
+    ask_item: int32[C] and ask_count: uint8[C] what recipes ask for, every item with every count; made_item: int32[M] what recipes make.
+    lack_bits: uint32[B, 256, W] recipes that something forbids: of the C + M conditions "fewer than asked" and "no room" each byte holds
+    eight, the first in its lowest bit, and a row belongs to a byte's value. station_bits: uint32[3, W].
     change_item: int32[A, K] and change_count: int16[A, K] what a recipe or placement takes and gives (item I: nothing; what is smelted
     comes later). smelt_item, smelt_gives: int32[S].
     fuel_item: int32[F]; fuel_heat: uint16[F]; is_fuel: bool[S] whether what is smelted would burn itself.
@@ -46,12 +47,10 @@ class Rules(NamedTuple):
     food_item: int32[F], food, saturation: uint8[F], food_returns: int32[F]; armor_item, armor_part: int32, armor: uint8.
     """
 
-    first: np.ndarray
-    first_bits: np.ndarray
-    pair_item: np.ndarray
-    pair_count: np.ndarray
-    pair_bits: np.ndarray
-    made_bits: np.ndarray
+    ask_item: np.ndarray
+    ask_count: np.ndarray
+    made_item: np.ndarray
+    lack_bits: np.ndarray
     station_bits: np.ndarray
     change_item: np.ndarray
     change_count: np.ndarray
@@ -126,6 +125,13 @@ def _bits(recipes: list[int], words: int) -> np.ndarray:
     return out
 
 
+def _by_bytes(rows: list[np.ndarray]) -> np.ndarray:
+    """uint32[B, 256, W]: the bitwise or of those of eight rows whose bits are set in a byte, for each eight of `rows` and each byte."""
+    padded = np.pad(np.stack(rows), ((0, -len(rows) % 8), (0, 0))).reshape(-1, 8, rows[0].shape[0])
+    chosen = (np.arange(256)[:, None] >> np.arange(8)) & 1 > 0
+    return np.bitwise_or.reduce(np.where(chosen[None, :, :, None], padded[:, None], 0), axis=2).astype(np.uint32)
+
+
 def _recipe_tables(tree: TechTree) -> dict[str, np.ndarray]:
     size, count = len(tree.items), len(tree.recipes)
     words = -(-count // 32)
@@ -135,13 +141,7 @@ def _recipe_tables(tree: TechTree) -> dict[str, np.ndarray]:
         made[tree.index[recipe.output]].append(r)
         for item, number in recipe.ingredients:
             asks.setdefault((tree.index[item], number), []).append(r)
-    first, first_bits = np.zeros(size, np.uint8), np.zeros((size, words), np.uint32)
-    pairs = []
-    for item, number in sorted(asks):
-        if first[item]:
-            pairs.append((item, number))
-        else:
-            first[item], first_bits[item] = number, _bits(asks[item, number], words)
+    pairs, outputs = sorted(asks), [item for item, rows in enumerate(made) if rows]
     smelts = smelted(tree)
     changes: list[list[tuple[int, int]]] = [[] for _ in range(FIRST_PLACE)]
     placed = placeable_items(tree)
@@ -168,12 +168,10 @@ def _recipe_tables(tree: TechTree) -> dict[str, np.ndarray]:
         raise minecraft.DataError("a furnace turns one item into one item")
     fuels = dict(tree.fuels)
     return {
-        "first": first,
-        "first_bits": first_bits,
-        "pair_item": np.array([item for item, _ in pairs], np.int32),
-        "pair_count": np.array([number for _, number in pairs], np.uint8),
-        "pair_bits": np.array([_bits(asks[pair], words) for pair in pairs], np.uint32).reshape(-1, words),
-        "made_bits": np.array([_bits(rows, words) for rows in made], np.uint32),
+        "ask_item": np.array([item for item, _ in pairs], np.int32),
+        "ask_count": np.array([number for _, number in pairs], np.uint8),
+        "made_item": np.array(outputs, np.int32),
+        "lack_bits": _by_bytes([_bits(rows, words) for rows in (*(asks[pair] for pair in pairs), *(made[item] for item in outputs))]),
         "station_bits": np.array([_bits(rows, words) for rows in stations], np.uint32),
         "change_item": change_item,
         "change_count": change_count,
