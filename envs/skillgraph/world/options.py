@@ -8,7 +8,7 @@ primitive environment: the same world can be stepped at either level. On the way
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -42,6 +42,31 @@ class Table(NamedTuple):
     hand: np.ndarray
     takes: np.ndarray
     gives: np.ndarray
+
+
+class Choice(NamedTuple):
+    """The option that is carried out: its columns of `Table`; kind is PRIMITIVE and primitive is NOOP where it could not start."""
+
+    kind: jax.Array
+    thing: jax.Array
+    primitive: jax.Array
+    gives: jax.Array
+
+
+class Progress(NamedTuple):
+    """How far an option has come. steps: int32[]; ended: bool[]; reward: float32[], discounted, and discount: float32[] of the next;
+    completed: bool[] whether it did what it is for."""
+
+    steps: jax.Array
+    world: World
+    ended: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+    completed: jax.Array
+
+
+def _without_map(now: Progress) -> Progress:
+    return now._replace(world=replace(now.world, map=jnp.zeros(now.ended.shape)))
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,26 @@ class Options(Overworld):
         mobs = (seen == jnp.arange(len(self.mob_kinds), dtype=jnp.uint8)).any(0)
         return jnp.concatenate([blocks, mobs])
 
+    def visible(self, world: World, sight: Sight, thing: jax.Array) -> jax.Array:
+        """bool[] whether one thing is in view: an entry of `in_view`, for less."""
+        mob = thing - len(self.blocks)
+        return (sight.view == thing).any() | ((observation.seen_mobs(world) == mob) & (mob >= 0)).any()
+
+    def can_start(self, rules: Rules, world: World, sight: Sight, option: jax.Array) -> jax.Array:
+        """bool[] whether one option can start: an entry of `initiation`, for less."""
+        kind, thing, action, tools, hand, takes = (jnp.asarray(column)[option] for column in self.table[:-1])
+        seen = self.visible(world, sight, thing)
+        words = tool_words(mechanics.held_tools(rules, world.inventory))
+        equipped = hand | ((tools & words) != 0).any()
+        size = world.inventory.shape[0]
+        held = (takes >= size) | (world.inventory[jnp.minimum(takes, size - 1)] > 0)
+        place = action - FIRST_PLACE
+        placing = (place >= 0) & (action < FIRST_RECIPE) & (kind == PRIMITIVE)
+        has = world.inventory[jnp.asarray(rules.place_item)[jnp.clip(place, 0, len(PLACEABLE) - 1)]] > 0
+        acts = (kind == HIT) | (kind == APPLY)
+        cooks = world.oven.queue + world.oven.ready > 0
+        return jnp.select([kind == FIND, acts, kind == WAIT, placing], [~seen, seen & equipped & held, cooks, has], world.legal[action])
+
     def initiation(self, rules: Rules, world: World, sight: Sight) -> jax.Array:
         """bool[O] options that can start."""
         table = self.table
@@ -161,63 +206,123 @@ class Options(Overworld):
 
     def reset(self, key: jax.Array, params: Params) -> tuple[World, TimeStep]:
         world, timestep = super().reset(key, params)
-        return world, self._skilled(world, timestep, params, jnp.float32(0))
+        return world, self._skilled(world, timestep, params, jnp.float32(0), mechanics.look(self.blocks, world))
 
     def step(self, key: jax.Array, state: World, action: Any, params: Params) -> tuple[World, TimeStep]:
-        b, m, rules, row, table = self.blocks, self.mob_kinds, params.shared, params.task, self.table
-        sight = mechanics.look(b, state)
-        legal = self.initiation(rules, state, sight)[action]
-        kind = jnp.where(legal, jnp.asarray(table.kind)[action], PRIMITIVE)
-        primitive = jnp.where(legal, jnp.asarray(table.action)[action], NOOP)
-        thing = jnp.asarray(table.thing)[action]
-        one = jnp.arange(len(b) + len(m)) == thing
-        hit, use = one & (kind != APPLY), one & (kind == APPLY)
-        gives = jnp.asarray(table.gives)[action][:-1]
-        finds = kind == FIND
-        field = navigation.distances(b, rules, state, lambda now: navigation.places(b, now, one, one & False), finds)
-        vain = finds & ~navigation.reachable(state.position, field)
-        spared = np.array([b.index["crafting_table"], b.index["furnace"]])
-
-        def body(carry):
-            t, world, _, total, discount, _ = carry
-            sight = mechanics.look(b, world)
-            near_key, far_key, act = jax.random.split(jax.random.fold_in(key, t), 3)
-            reflex, needed = survive(b, m, rules, world, sight)
-            handled, acts = navigation.handle(b, world, sight, hit, use)
-            near = navigation.approach(b, rules, near_key, world, sight, hit, use)
-            far = navigation.descend(b, far_key, world, field)
-            done = navigation.put(world, sight, primitive, spared)
-            moves = jnp.select([finds, (kind == HIT) | (kind == APPLY), kind == WAIT], [far, jnp.where(acts, handled, near), NOOP], done)
-            mobile = finds | (kind == HIT) | (kind == APPLY) | (kind == WAIT)
-            move = jnp.where(needed & mobile, reflex, jnp.where(mobile, moves, jnp.where(kind == PRIMITIVE, moves, NOOP)))
-            after, _ = self.advance(act, world, move, params)
-            sight = mechanics.look(b, after)
-            stages = (after.obtained & ~world.obtained & row.wanted).sum(dtype=jnp.float32)
-            dead = after.body.health == 0
-            goal = self.reached(after, sight, row) & ~dead
-            seen = self.in_view(after, sight)[thing]
-            gained = ((after.inventory > state.inventory) & gives).any()
-            ended = jnp.select(
-                [finds, (kind == HIT) | (kind == APPLY), kind == WAIT],
-                [seen, gained, after.oven.queue + after.oven.ready == 0],
-                (move == primitive),
-            )
-            lost = vain | (((kind == HIT) | (kind == APPLY)) & ~seen)
-            stop = ended | lost | dead | goal | (t + 1 >= self.limit) | (after.elapsed >= row.horizon)
-            return t + 1, after, stop, total + discount * (stages + goal), discount * self.discount, ended
-
-        start = (jnp.int32(0), state, jnp.bool_(False), jnp.float32(0), jnp.float32(1), jnp.bool_(False))
-        duration, world, _, total, _, completed = jax.lax.while_loop(lambda carry: ~carry[2], body, start)
-        sight = mechanics.look(b, world)
-        stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.float32)
+        row, table = params.task, self.table
+        sight = mechanics.look(self.blocks, state)
+        legal = self.can_start(params.shared, state, sight, action)
+        choice = Choice(
+            kind=jnp.where(legal, jnp.asarray(table.kind)[action], PRIMITIVE),
+            thing=jnp.asarray(table.thing)[action],
+            primitive=jnp.where(legal, jnp.asarray(table.action)[action], NOOP),
+            gives=jnp.asarray(table.gives)[action][:-1],
+        )
+        over = self._carry_out(key, state, choice, params)
+        world = over.world
+        sight = mechanics.look(self.blocks, world)
+        stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.int32).astype(jnp.float32)
         dead = world.body.health == 0
         done = self.reached(world, sight, row) & ~dead
         timestep = self._timestep(world, sight, params, stages, jnp.where(legal, 0, 1), done, dead)
-        timestep = timestep.replace(reward=total, duration=duration)
-        return world, self._skilled(world, timestep, params, (completed & legal).astype(jnp.float32))
+        timestep = timestep.replace(reward=over.reward, duration=over.steps)
+        return world, self._skilled(world, timestep, params, (over.completed & legal).astype(jnp.float32), sight)
 
-    def _skilled(self, world: World, timestep: TimeStep, params: Params, completed: jax.Array) -> TimeStep:
-        mask = self.initiation(params.shared, world, mechanics.look(self.blocks, world))
+    def _carry_out(self, key: jax.Array, state: World, choice: Choice, params: Params) -> Progress:
+        """Steps an option until it ends. A batch is one loop that goes on until all of its options have ended; those that stand by do
+        nothing, so that their maps stay as they are and need no copy, which would take most of the time. Where nobody in the batch goes
+        anywhere, nobody looks for a way."""
+
+        @jax.custom_batching.custom_vmap
+        def alone(key, state, choice, params):
+            one = jax.tree.map(lambda x: x[None], (key, state, choice))
+            return jax.tree.map(lambda x: x[0], self._carry_out_all(*one, params, None))
+
+        @alone.def_vmap
+        def together(size, batched, key, state, choice, params):
+            def whole(value, is_batched):
+                return jax.tree.map(lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape)), value, is_batched)
+
+            each = (whole(value, b) for value, b in zip((key, state, choice), batched[:3], strict=True))
+            over = self._carry_out_all(*each, params, jax.tree.map(lambda b: 0 if b else None, batched[3]))
+            return over, jax.tree.map(lambda _: True, over)
+
+        return alone(key, state, choice, params)
+
+    def _carry_out_all(self, key: jax.Array, state: World, choice: Choice, params: Params, axes: Any) -> Progress:
+        """`_carry_out` for a batch; `axes` says along which axes of `params` it lies (0 or None)."""
+        nothing = jnp.zeros(key.shape, bool), jnp.zeros(key.shape, jnp.float32)
+        first = Progress(jnp.zeros(key.shape, jnp.int32), state, nothing[0], nothing[1], nothing[1] + 1, nothing[0])
+
+        def play(moves: bool, field: Any) -> Progress:
+            def one(now, key, state, choice, params, field):
+                return self._one(moves, key, now, state, choice, params, field)
+
+            def body(now):
+                after = jax.vmap(one, in_axes=(0, 0, 0, 0, axes, 0))(now, key, state, choice, params, field)
+                blocks, ended = after.world.map, now.ended
+
+                def kept(old, new):
+                    return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+
+                after = jax.tree.map(kept, _without_map(now), _without_map(after))
+                return after._replace(world=replace(after.world, map=blocks))
+
+            return jax.lax.while_loop(lambda now: ~now.ended.all(), body, first)
+
+        def on_the_way():
+            return play(True, jax.vmap(self._field, in_axes=(0, 0, axes))(state, choice, params))
+
+        return jax.lax.cond((choice.kind != PRIMITIVE).any(), on_the_way, lambda: play(False, None))
+
+    def _aims(self, choice: Choice) -> tuple[jax.Array, jax.Array]:
+        """bool[blocks + mobs] what an option hits, or walks to, and what it uses."""
+        one = jnp.arange(len(self.blocks) + len(self.mob_kinds)) == choice.thing
+        return one & (choice.kind != APPLY), one & (choice.kind == APPLY)
+
+    def _field(self, state: World, choice: Choice, params: Params) -> jax.Array:
+        """The distance field of an option that walks to something out of view."""
+        b = self.blocks
+        one = jnp.arange(len(b) + len(self.mob_kinds)) == choice.thing
+        return navigation.distances(b, params.shared, state, lambda now: navigation.places(b, now, one, one & False), choice.kind == FIND)
+
+    def _one(
+        self, moves: bool, key: jax.Array, now: Progress, start: World, choice: Choice, params: Params, field: jax.Array | None
+    ) -> Progress:
+        """One primitive step of an option; nothing where it has ended. moves: whether it may be one that goes somewhere."""
+        b, m, rules, row = self.blocks, self.mob_kinds, params.shared, params.task
+        world, kind = now.world, choice.kind
+        sight = mechanics.look(b, world)
+        near_key, far_key, act = jax.random.split(jax.random.fold_in(key, now.steps), 3)
+        spared = np.array([b.index["crafting_table"], b.index["furnace"]])
+        move = navigation.put(world, sight, choice.primitive, spared)
+        finds, acts = kind == FIND, (kind == HIT) | (kind == APPLY)
+        if moves:
+            hit, use = self._aims(choice)
+            reflex, needed = survive(b, m, rules, world, sight)
+            handled, handles = navigation.handle(b, world, sight, hit, use)
+            near = navigation.approach(b, rules, near_key, world, sight, hit, use)
+            far = navigation.descend(b, far_key, world, field)
+            go = jnp.select([finds, acts, kind == WAIT], [far, jnp.where(handles, handled, near), NOOP], move)
+            move = jnp.where(needed & (kind != PRIMITIVE), reflex, go)
+        after, _ = self.advance(act, world, jnp.where(now.ended, NOOP, move), params)
+        sight = mechanics.look(b, after)
+        stages = (after.obtained & ~world.obtained & row.wanted).sum(dtype=jnp.int32).astype(jnp.float32)
+        dead = after.body.health == 0
+        goal = self.reached(after, sight, row) & ~dead
+        completed, lost = move == choice.primitive, jnp.bool_(False)
+        if moves:
+            seen = self.visible(after, sight, choice.thing)
+            gained = ((after.inventory > start.inventory) & choice.gives).any()
+            cold = after.oven.queue + after.oven.ready == 0
+            completed = jnp.select([finds, acts, kind == WAIT], [seen, gained, cold], completed)
+            lost = (finds & ~navigation.reachable(start.position, field)) | (acts & ~seen)
+        over = completed | lost | dead | goal | (now.steps + 1 >= self.limit) | (after.elapsed >= row.horizon)
+        reward = now.reward + now.discount * (stages + goal)
+        return Progress(now.steps + 1, after, over, reward, now.discount * self.discount, completed)
+
+    def _skilled(self, world: World, timestep: TimeStep, params: Params, completed: jax.Array, sight: Sight) -> TimeStep:
+        mask = self.initiation(params.shared, world, sight)
         return timestep.replace(action_mask=mask, metrics={**timestep.metrics, "completed": completed})
 
 
