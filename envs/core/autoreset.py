@@ -20,6 +20,7 @@ from envs.core.suites import row_horizon
 T = TypeVar("T")
 
 RESET_BLOCK = 64  # resets generated together
+COPY_BLOCK = 8  # fresh episodes copied together
 AXIS = "slots"  # of a mesh of devices
 
 
@@ -276,7 +277,6 @@ class AutoReset(Generic[T]):
             ticket = pool.served[task] + same.sum(1, dtype=jnp.int32)
             inside &= ticket < each * self.pool.max_reuse
             entry = task * each + ticket % each
-            fresh = jax.tree.map(lambda x: x[entry], pool.fresh)
             served = pool.served.at[task].add(inside.astype(jnp.int32))
             pool = Pool(pool.fresh, served)
         where = jnp.where(inside, where, num)
@@ -285,7 +285,20 @@ class AutoReset(Generic[T]):
             return old.at[where].set(new, mode="drop")
 
         now = Fresh(slots.state, slots.observation, slots.action_mask, slots.alive)
-        now = jax.tree.map(put, now, fresh)
+        if pool is None:
+            now = jax.tree.map(put, now, fresh)
+        else:
+            # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`, and entries are large.
+            block = min(COPY_BLOCK, bound)
+            padded = -(-bound // block) * block - bound
+            target, source = jnp.pad(where, (0, padded), constant_values=num), jnp.pad(entry, (0, padded))
+
+            def copy(i, now):
+                to, of = (jax.lax.dynamic_slice(x, (i * block,), (block,)) for x in (target, source))
+                return jax.tree.map(lambda old, new: old.at[to].set(new[of], mode="drop"), now, pool.fresh)
+
+            last = (jnp.arange(1, bound + 1) * inside).max()
+            now = jax.lax.fori_loop(0, -(-last // block), copy, now)
         done = slots.done.at[where].set(False, mode="drop")
         is_first = slots.is_first.at[where].set(True, mode="drop")
         slots = slots.replace(
