@@ -83,11 +83,11 @@ class ScriptedReference:
         if not self.careful:
             return self._tunnel(key, state, sight, memory)
 
-        def caves(now: World) -> jax.Array:
-            natural = whole(state.caves) & flag(b.passable, now.map)
+        def caves(now: World, known: jax.Array) -> jax.Array:
+            natural = whole(known) & flag(b.passable, now.map)
             return natural & (_count(natural, VIEW) >= LARGE) & (_count(natural, DENSE[0]) >= DENSE[1])
 
-        field = navigation.distances(b, params.shared, world, caves, mine & ~arrived)
+        field = navigation.distances(b, params.shared, world, caves, state.caves, mine & ~arrived)
         step = navigation.descend(b, key, world, field)
         # Monsters come out of the dark: a torch keeps them away.
         dark = ~(sight.view == b.index["torch"]).any()

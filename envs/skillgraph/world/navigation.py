@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core.batching import one_by_one
 from envs.skillgraph.world import mechanics
 from envs.skillgraph.world.blocks import LAYERS, VOID, Blocks
 from envs.skillgraph.world.mechanics import Sight, flag, walkable
@@ -30,25 +32,26 @@ def places(b: Blocks, state: World, hit: jax.Array, use: jax.Array) -> jax.Array
     return there.at[jnp.where(ripe, herd.position[:, 0], 0), herd.position[:, 1], herd.position[:, 2]].max(ripe)
 
 
-def distances(b: Blocks, rules: Rules, state: World, goals: Callable[[World], jax.Array], needed: jax.Array) -> jax.Array:
+def distances(b: Blocks, rules: Rules, state: World, goals: Callable[[World, Any], jax.Array], aims: Any, needed: jax.Array) -> jax.Array:
     """int16[LAYERS, PADDED, PADDED] steps that it takes from the cell beside it to enter a cell and go on to the nearest of the goals
-    (`goals(state)`: bool, same shape), less one: 0 at the goals, FAR - 1 where there is no way.
+    (`goals(state, aims)`: bool, same shape), less one: 0 at the goals, FAR - 1 where there is no way.
 
-    Computed where `needed` (bool[]) alone, FAR - 1 everywhere else: a batch of which nobody needs a field pays for none, goals included. So
-    this is a loop of at most one round (under vmap a `cond` computes both sides).
+    Computed where `needed` (bool[]) alone, FAR - 1 everywhere else; see `one_by_one`.
     """
 
-    def once(carry):
-        # Bound to the carry, else the compiler computes ahead of the loop what does not change in it, which is nearly everything.
-        _, here = jax.lax.optimization_barrier((carry[0], state))
-        return jnp.bool_(False), _distances(b, rules, here, goals(here), needed)
+    def field(state, gives, aims, needed):
+        return jax.lax.cond(needed, lambda: distance_field(b, gives, state, goals(state, aims)), lambda: nowhere(state))
 
-    nothing = jnp.full(state.map.shape, FAR - 1, jnp.int16)
-    return jax.lax.while_loop(lambda carry: carry[0] & needed, once, (jnp.bool_(True), nothing))[1]
+    return one_by_one(field)(state, mechanics.breakable(b, rules, state.inventory), aims, needed)
 
 
-def _distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: jax.Array) -> jax.Array:
-    gives = mechanics.breakable(b, rules, state.inventory)
+def nowhere(state: World) -> jax.Array:
+    """The distance field where there is no way to anything."""
+    return jnp.full(state.map.shape, FAR - 1, jnp.int16)
+
+
+def distance_field(b: Blocks, gives: jax.Array, state: World, goals: jax.Array) -> jax.Array:
+    """See `distances`; gives: bool[blocks] what the tools at hand break."""
     spared = np.array([b.index[name] for name in SPARED])
     price = jnp.where(b.passable, 1, jnp.where(gives, DIG, FAR)).at[spared].set(FAR)
     soil = jnp.asarray(b.ground)
@@ -72,7 +75,7 @@ def _distances(b: Blocks, rules: Rules, state: World, goals: jax.Array, needed: 
     def more(carry):
         count, e, changed = carry
         price = e[own[:, 0], own[:, 1], own[:, 2]].min()
-        return needed & changed & (count < ROUNDS) & (price > SWEEPS * count)
+        return changed & (count < ROUNDS) & (price > SWEEPS * count)
 
     def rounds(carry):
         count, e, _ = carry

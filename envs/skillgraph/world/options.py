@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core.batching import whole_batch
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.skill_graph import craft_now, demand, place_now, tool_words
 from envs.skillgraph.world import mechanics, navigation, observation
@@ -240,11 +241,8 @@ class Options(Overworld):
 
         @alone.def_vmap
         def together(size, batched, key, state, choice, params):
-            def whole(value, is_batched):
-                return jax.tree.map(lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape)), value, is_batched)
-
-            each = (whole(value, b) for value, b in zip((key, state, choice), batched[:3], strict=True))
-            over = self._carry_out_all(*each, params, jax.tree.map(lambda b: 0 if b else None, batched[3]))
+            each = whole_batch(size, (key, state, choice), tuple(batched[:3]))
+            over = self._carry_out_all(*each, params, jax.tree.map(lambda does: 0 if does else None, batched[3]))
             return over, jax.tree.map(lambda _: True, over)
 
         return alone(key, state, choice, params)
@@ -284,7 +282,9 @@ class Options(Overworld):
         """The distance field of an option that walks to something out of view."""
         b = self.blocks
         one = jnp.arange(len(b) + len(self.mob_kinds)) == choice.thing
-        return navigation.distances(b, params.shared, state, lambda now: navigation.places(b, now, one, one & False), choice.kind == FIND)
+        return navigation.distances(
+            b, params.shared, state, lambda now, one: navigation.places(b, now, one, one & False), one, choice.kind == FIND
+        )
 
     def _one(
         self, moves: bool, key: jax.Array, now: Progress, start: World, choice: Choice, params: Params, field: jax.Array | None

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core.batching import one_by_one
 from envs.core.functional import Params
 from envs.core.skill_graph import Demand, Plans, Situation, SkillGraph, craft_now, demand, fetch_masks, place_now
 from envs.skillgraph.techtree import SMELT_HEAT, STATIONS, TechTree
@@ -171,25 +172,42 @@ class PlannerReference:
         which, has_place = place_now(graph, plan, asked, now)
         place = navigation.put(state, sight, which, np.asarray(graph.station_block))
         hit, use = fetch_masks(graph, plan, asked)
-        step, found = self._walk(key, state, sight, hit, use, asked, now.cooking > 0)
-        action = jnp.where(can_craft, craft, jnp.where(has_place & ~found, place, step))
         reflex, needed = survive(self.env.blocks, self.env.mob_kinds, params.shared, state, sight)
+        step, found = self._walk(key, state, sight, hit, use, asked, now.cooking > 0, can_craft | needed, has_place)
+        action = jnp.where(can_craft, craft, jnp.where(has_place & ~found, place, step))
         return jnp.where(needed, reflex, action).astype(jnp.int32), memory
 
     def _walk(
-        self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand, near_work: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The next step to the nearest goal (or to a station that is out of reach), and whether there is a goal."""
+        self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand, near_work: jax.Array,
+        busy: jax.Array, places: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+        """The next step to the nearest goal (or to a station out of reach), and whether there is a goal. Neither is looked for where
+        the agent is busy with something else, nor a way where it can place what is to be placed and there is no goal."""
         b = self.env.blocks
-        there = navigation.places(b, state, hit, use)
-        found = there.any()
-        station = jnp.zeros(len(b), bool).at[np.asarray(self.graph.station_block)].set(asked.short)
-        there = jnp.where(found, there, station[state.map.astype(jnp.int32)])
-        field = navigation.distances(b, self.env.shared_params(), state, lambda _: there, jnp.bool_(True))
+        gives = mechanics.breakable(b, self.env.shared_params(), state.inventory)
+        found, some, field = one_by_one(self._way)(state, gives, hit, use, asked.short, places, ~busy)
         act, acts = navigation.handle(b, state, sight, hit & found, use & found)
         step = navigation.descend(b, key, state, field)
         # Nowhere to go: wait in the open, where animals come by.
         up = jnp.where(state.facing == UP, ATTACK, FIRST_MOVE + UP)
         up = jnp.where(state.legal[FIRST_MOVE + UP] | (state.facing != UP), FIRST_MOVE + UP, jnp.where(state.legal[ATTACK], up, NOOP))
         idle = jnp.where((state.position[0] > 0) & ~near_work, up, NOOP)
-        return jnp.where(acts, act, jnp.where(there.any(), step, idle)), found
+        return jnp.where(acts, act, jnp.where(some, step, idle)), found
+
+    def _way(
+        self, state: World, gives: jax.Array, hit: jax.Array, use: jax.Array, short: jax.Array, places: jax.Array, wanted: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Whether there is a goal, whether there is that or a station which is asked for, and the distance field of it."""
+        b = self.env.blocks
+        nowhere = navigation.nowhere(state)
+
+        def look():
+            there = navigation.places(b, state, hit, use)
+            found = there.any()
+            station = jnp.zeros(len(b), bool).at[np.asarray(self.graph.station_block)].set(short)
+            there = jnp.where(found, there, station[state.map.astype(jnp.int32)])
+            walks = found | ~places
+            field = jax.lax.cond(walks, lambda: navigation.distance_field(b, gives, state, there), lambda: nowhere)
+            return found, there.any(), field
+
+        return jax.lax.cond(wanted, look, lambda: (jnp.bool_(False), jnp.bool_(False), nowhere))
