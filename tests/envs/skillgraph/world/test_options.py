@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.core.functional import Params, params_axes
+from envs.skillgraph.world import mechanics
 from envs.skillgraph.world.options import Options
 
 
@@ -116,3 +117,43 @@ def test_the_planner_solves_tasks_by_options():
         return jax.lax.scan(body, (state, no, no), jax.random.split(key, 40))[0][2]
 
     assert run(jax.random.key(3)).mean() >= 5 / 6
+
+
+def test_one_option_can_start_where_the_mask_says_so(options, stage):
+    env = options.env
+    states = [
+        stage.world(held={"log": 3, "crafting_table": 1, "shears": 1}, blocks={(0, 0, 2): "log"}, mobs=[("sheep", 1, 0), ("cow", 0, -3)]),
+        stage.world(held={"iron_ore": 1, "coal": 2, "stone_pickaxe": 1}, blocks={(0, 1, 0): "furnace", (0, 2, 2): "iron_ore"}),
+        stage.world(),
+    ]
+
+    @jax.jit
+    def both(state):
+        sight = mechanics.look(env.blocks, state)
+        options_ = jnp.arange(len(env.action_names))
+        each = jax.vmap(lambda option: env.can_start(options.params.shared, state, sight, option))(options_)
+        seen = jax.vmap(lambda thing: env.visible(state, sight, thing))(jnp.arange(len(env.blocks) + len(env.mob_kinds)))
+        return each, env.initiation(options.params.shared, state, sight), seen, env.in_view(state, sight)
+
+    for state in states:
+        each, mask, seen, in_view = both(state)
+        assert np.array_equal(each, mask) and 0 < int(mask.sum()) < len(mask)
+        assert np.array_equal(seen[1:], in_view[1:])  # number 0 is the void
+
+
+def test_options_of_a_batch_are_those_of_single_slots(options, stage):
+    """Whoever has ended stands by while others walk; and a batch in which nobody walks takes another branch."""
+    held = {"log": 2, "stick": 4, "crafting_table": 1}
+    state = stage.world(held=held, blocks={(0, 0, 20): "log", (0, 2, 0): "stone", (0, 3, 3): "sand"}, mobs=[("cow", 3, 0)])
+    names = ["craft_planks", "find_log", "place_crafting_table", "mine_sand", "kill_cow", "smelt_iron_ingot"]
+    batch = jax.jit(jax.vmap(options.env.step, in_axes=(0, None, 0, None)))
+    for chosen in (names, [names[0], names[2]] * 3):
+        numbers = jnp.asarray([options.env.action_names.index(name) for name in chosen])
+        keys = jnp.stack([jax.random.key(k) for k in range(len(chosen))])
+        worlds, timestep = batch(keys, state, numbers, options.params)
+        for k, name in enumerate(chosen):
+            alone = options.do(state, name, seed=k)
+            assert int(timestep.duration[k]) == int(options.timestep.duration), name
+            assert float(timestep.reward[k]) == pytest.approx(float(options.timestep.reward))
+            for ours, theirs in zip(jax.tree.leaves(worlds), jax.tree.leaves(alone), strict=True):
+                assert np.array_equal(ours[k], theirs), name
