@@ -66,6 +66,13 @@ def test_functional_training_loop(run):
 
 
 @pytest.mark.slow
+def test_deps_errors(run):
+    text = run("deps_errors", "--task", "obtain_torch", "obtain_chest", "--drop", "0.5")
+    told, blind = (next(line for line in text.splitlines() if line.startswith("all") and mode in line) for mode in (" told", "not told"))
+    assert "100.0 %" in told and float(told.split("plans")[0].split()[-1]) <= float(blind.split("plans")[0].split()[-1])
+
+
+@pytest.mark.slow
 def test_reward_model(run, tmp_path, monkeypatch):
     pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))

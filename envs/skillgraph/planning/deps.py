@@ -190,7 +190,7 @@ def run_deps(
         return queue
 
     queue = planned(planner.plan(problem, problem.initial()))
-    while not problem.solved(executor.state) and record.skills < max_skills:
+    while not problem.solved(executor.state) and record.skills < max_skills and not executor.over:
         failure: Failure | None
         if queue:
             first = select(problem, executor.state, queue, horizon)

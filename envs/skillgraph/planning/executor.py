@@ -15,6 +15,7 @@ class Executor(Protocol):
     """What carries skills out: the symbolic simulator, or a world with its controllers."""
 
     state: State
+    over: bool  # whether the episode has ended, so that nothing can be tried any more
 
     def execute(self, skill: Skill) -> tuple[State, Failure | None, int]:
         """Try a skill. Returns the state after it, the reason where it failed, and the env steps it took."""
@@ -32,6 +33,7 @@ class SymbolicExecutor:
     slip: float = 0.0
     seed: int = 0
     steps: Callable[[Skill, State], int] = lambda skill, state: 1
+    over: bool = field(init=False, default=False)
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:

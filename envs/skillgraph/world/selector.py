@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,21 @@ LIMIT = 500  # steps for all goals together
 TOO_LONG = 300.0  # what a goal that was never reached counts as
 HIDDEN = 64
 GROUNDS = ("grass_block", "sand", "snow", "water", "red_sand", "stone", "cave_air")
+
+
+class Run(NamedTuple):
+    """One world that is played. goals: int32[PARALLEL]; key; open: bool[PARALLEL] goals to be reached; current: int32[] the one that is
+    pursued (-1: none yet), since: int32[] when it was chosen; steps: int32[] so far; log: of the decisions."""
+
+    goals: jax.Array
+    key: jax.Array
+    world: World
+    open: jax.Array
+    current: jax.Array
+    since: jax.Array
+    steps: jax.Array
+    log: dict[str, jax.Array]
+
 
 Choose = Callable[[Any, jax.Array, jax.Array], jax.Array]  # (head, features [G, F], open goals bool[G]) -> number of the goal
 
@@ -105,42 +120,48 @@ class ParallelGoals:
         env, planner = self.env, self.planner
         shared = env.shared_params()
 
-        def one(key, head):
+        def begin(key):
             start, pick, steps = jax.random.split(key, 3)
             goals = jax.random.permutation(pick, len(GOALS))[:PARALLEL]
             world, _ = env.reset(split_key(start, self.split), Params(shared, self.mixed_row(goals)))
-            targets = env.suite.take(goals).target
-
-            def body(carry, t):
-                world, open_goals, current, since, log = carry
-                features = self.features(world, goals)
-                fresh = current < 0
-                chosen = jnp.where(fresh, choose(head, features, open_goals), current)
-                since = jnp.where(fresh, t, since)
-                log = {**log, "features": jnp.where((jnp.arange(PARALLEL) == chosen)[:, None] & fresh, features, log["features"])}
-                params = Params(shared, jax.tree.map(lambda x: x[chosen], env.suite.take(goals)))
-                choice, act = jax.random.split(jax.random.fold_in(steps, t))
-                action, _ = planner.act(choice, world, params, ())
-                after, _ = env.advance(act, world, action, params)
-                reached = after.inventory[targets[chosen]] > 0
-                one_hot = jnp.arange(PARALLEL) == chosen
-                took = jnp.where(one_hot & reached, t + 1 - since, log["steps"])
-                log = {**log, "steps": took, "reached": log["reached"] | (one_hot & reached)}
-                over = ~open_goals.any()
-                world = jax.tree.map(lambda old, new: jnp.where(over, old, new), world, after)
-                open_goals = jnp.where(over, open_goals, open_goals & ~(one_hot & reached))
-                return (world, open_goals, jnp.where(reached, -1, chosen), since, log), open_goals.any()
-
-            empty = {
+            log = {
                 "features": jnp.zeros(jax.eval_shape(self.features, world, goals).shape),
                 "steps": jnp.full(PARALLEL, int(TOO_LONG)),
                 "reached": jnp.zeros(PARALLEL, bool),
             }
-            carry = (world, jnp.ones(PARALLEL, bool), jnp.int32(-1), jnp.int32(0), empty)
-            (_, open_goals, _, _, log), busy = jax.lax.scan(body, carry, jnp.arange(LIMIT))
-            return {**log, "total": busy.sum() + 1, "done": ~open_goals.any()}
+            return Run(goals, steps, world, jnp.ones(PARALLEL, bool), jnp.int32(-1), jnp.int32(0), jnp.int32(0), log)
 
-        return jax.jit(lambda key, head: jax.vmap(one, in_axes=(0, None))(jax.random.split(key, number), head))
+        def go_on(run, t, head):
+            features = self.features(run.world, run.goals)
+            fresh = run.current < 0
+            chosen = jnp.where(fresh, choose(head, features, run.open), run.current)
+            since = jnp.where(fresh, t, run.since)
+            one_hot = jnp.arange(PARALLEL) == chosen
+            tasks = env.suite.take(run.goals)
+            params = Params(shared, jax.tree.map(lambda x: x[chosen], tasks))
+            choice, act = jax.random.split(jax.random.fold_in(run.key, t))
+            action, _ = planner.act(choice, run.world, params, ())
+            world, _ = env.advance(act, run.world, action, params)
+            reached = world.inventory[tasks.target[chosen]] > 0
+            log = {
+                "features": jnp.where(one_hot[:, None] & fresh, features, run.log["features"]),
+                "steps": jnp.where(one_hot & reached, t + 1 - since, run.log["steps"]),
+                "reached": run.log["reached"] | (one_hot & reached),
+            }
+            current = jnp.where(reached, -1, chosen)
+            after = Run(run.goals, run.key, world, run.open & ~(one_hot & reached), current, since, t + 1, log)
+            return jax.tree.map(lambda old, new: jnp.where(run.open.any(), new, old), run, after)
+
+        def play(key, head):
+            def body(carry):
+                t, runs = carry
+                return t + 1, jax.vmap(go_on, in_axes=(0, None, None))(runs, t, head)
+
+            runs = jax.vmap(begin)(jax.random.split(key, number))
+            _, runs = jax.lax.while_loop(lambda c: (c[0] < LIMIT) & c[1].open.any(), body, (jnp.int32(0), runs))
+            return {**runs.log, "total": runs.steps, "done": ~runs.open.any(-1)}
+
+        return jax.jit(play)
 
 
 def fixed(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
