@@ -25,10 +25,9 @@ class CentralCritic(ActorCritic):
 
     joint = False
 
-    def encode(self, observation: Any, agent_type: jax.Array | None) -> tuple[jax.Array, ...]:
-        actor, critic = self.encoders
-        own = actor(observation["own"], agent_type)
-        return (own, critic(observation, agent_type)) if "global" in observation else (own,)
+    def encode(self, observation: Any, agent_type: jax.Array | None) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        own, elements = self._seen(observation["own"], agent_type)
+        return ((own, self.encoders[1](observation, agent_type)) if "global" in observation else (own,)), elements
 
 
 @dataclass(frozen=True)

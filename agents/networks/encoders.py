@@ -84,13 +84,41 @@ class SetLeaf(nnx.Module):
         self.features = 2 * width
 
     def __call__(self, x: jax.Array, observation: Mapping[str, jax.Array]) -> jax.Array:
+        return self.pooled(*self.embedded(x, observation))
+
+    def embedded(self, x: jax.Array, observation: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Elements float32[B, n, width], zeros where there is none, and which exist, bool[B, n, 1]."""
         batch, number = x.shape[:2]
         exists = observation[self.mask].reshape(batch, number, 1).astype(bool)
         flat = self.element(x.reshape(batch * number, *x.shape[2:]), observation)
         y = jax.nn.relu(self.layer(flat)).reshape(batch, number, -1)
-        y = jnp.where(exists, y, 0.0)  # after the relu, 0 is also neutral for the maximum
+        return jnp.where(exists, y, 0.0), exists  # after the relu, 0 is also neutral for the maximum
+
+    def pooled(self, y: jax.Array, exists: jax.Array) -> jax.Array:
         mean = y.sum(1) / jnp.maximum(exists.sum(1), 1)
         return jnp.concatenate([mean, y.max(1)], axis=-1)
+
+
+class CountLeaf(nnx.Module):
+    """Of a mask: how many elements exist, as log(1 + n). It stands for the flags where the number of elements is open."""
+
+    features = 1
+
+    def __call__(self, x: jax.Array, observation: Mapping[str, jax.Array]) -> jax.Array:
+        return jnp.log1p(x.reshape(x.shape[0], -1).sum(-1, keepdims=True).astype(jnp.float32))
+
+
+class MemberLeaf(nnx.Module):
+    """Ids of elements of a set: the embeddings of these elements."""
+
+    def __init__(self, space: gym.Space, of: str, width: int):
+        self.of, self.features = of, math.prod(space.shape or ()) * width
+
+    def among(self, x: jax.Array, elements: jax.Array) -> jax.Array:
+        """float32[B, features] from elements `[B, n, width]`."""
+        # A product with zeros and ones: its gradient is a product too, no scatter.
+        chosen = jax.nn.one_hot(x.reshape(x.shape[0], -1), elements.shape[1], dtype=elements.dtype)
+        return jnp.einsum("bin,bnd->bid", chosen, elements).reshape(x.shape[0], -1)
 
 
 class TokensLeaf(nnx.Module):
@@ -116,12 +144,25 @@ class Encoder(nnx.Module):
 
     The first dense layer is initialised as one orthogonal matrix over all leaves. Agents of several types get their type as a
     one-hot vector besides the observation.
+
+    With `any_size` no parameter depends on how many elements a set has: of a set's mask only the count is used, and ids that number the
+    elements of a set (`Ids.of`) have these elements' embeddings.
     """
 
-    def __init__(self, spec: EnvSpec, width: int, embed_dim: int, activation: str, rngs: nnx.Rngs):
+    def __init__(self, spec: EnvSpec, width: int, embed_dim: int, activation: str, rngs: nnx.Rngs, any_size: bool = False):
         leaves = observation_leaves(spec)
         self.names = tuple(leaves)
-        self.leaves = nnx.List([_leaf(name, kind, space, embed_dim, rngs) for name, (kind, space) in leaves.items()])
+        sets = {name: beside(name, kind.mask) for name, (kind, _) in leaves.items() if isinstance(kind, Set)} if any_size else {}
+        masks = set(sets.values())
+
+        def leaf(name: str, kind: Kind, space: gym.Space) -> Any:
+            if name in masks:
+                return CountLeaf()
+            if sets and isinstance(kind, Ids) and kind.of is not None:
+                return MemberLeaf(space, beside(name, kind.of), _set_width(embed_dim))
+            return _leaf(name, kind, space, embed_dim, rngs)
+
+        self.leaves = nnx.List([leaf(name, kind, space) for name, (kind, space) in leaves.items()])
         sizes = [leaf.features for leaf in self.leaves]
         self.typed = len(set(map(int, spec.agent_types))) > 1
         if self.typed:
@@ -132,13 +173,31 @@ class Encoder(nnx.Module):
         self.activation = activation
 
     def __call__(self, observation: Any, agent_type: jax.Array | None = None) -> jax.Array:
+        return self.with_elements(observation, agent_type)[0]
+
+    def with_elements(self, observation: Any, agent_type: jax.Array | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The vector, and of each set its elements, float32[B, n, `element_width`]: the embedding, and a last number that is 1 where there
+        is no element."""
         flat = dict(zip(self.names, jax.tree.leaves(observation), strict=True))
+        sets = {name: leaf.embedded(flat[name], flat) for name, leaf in zip(self.names, self.leaves, strict=True) if isinstance(leaf, SetLeaf)}
         y = self.bias[...]
         for name, leaf, kernel in zip(self.names, self.leaves, self.kernels, strict=False):
-            y = y + leaf(flat[name], flat) @ kernel[...]
+            if isinstance(leaf, SetLeaf):
+                part = leaf.pooled(*sets[name])
+            elif isinstance(leaf, MemberLeaf):
+                part = leaf.among(flat[name], sets[leaf.of][0])
+            else:
+                part = leaf(flat[name], flat)
+            y = y + part @ kernel[...]
         if self.typed:
             y = y + self.kernels[-1][...][agent_type]
-        return ACTIVATIONS[self.activation](y)
+        elements = {name: jnp.concatenate([each, ~exists], axis=-1) for name, (each, exists) in sets.items()}
+        return ACTIVATIONS[self.activation](y), elements
+
+    @property
+    def element_widths(self) -> dict[str, int]:
+        """Width of the elements of each set."""
+        return {name: leaf.features // 2 + 1 for name, leaf in zip(self.names, self.leaves, strict=True) if isinstance(leaf, SetLeaf)}
 
 
 def observation_leaves(spec: EnvSpec) -> dict[str, tuple[Kind, gym.Space]]:
@@ -182,5 +241,10 @@ def _leaf(name: str, kind: Kind, space: gym.Space, embed_dim: int, rngs: nnx.Rng
     if isinstance(kind, Image):
         return ImageLeaf(space, rngs)
     if isinstance(kind, Set):
-        return SetLeaf(space, beside(name, kind.mask), 8 * embed_dim, rngs)
+        return SetLeaf(space, beside(name, kind.mask), _set_width(embed_dim), rngs)
     return TokensLeaf(space, kind.vocab, 8 * embed_dim, rngs)
+
+
+def _set_width(embed_dim: int) -> int:
+    """Width of an element's embedding."""
+    return 8 * embed_dim

@@ -5,7 +5,7 @@ Reading order: `PPO` (hyper-parameters), `act`, `update` = `targets` (values, ad
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -70,6 +70,8 @@ class PPO:
         evaluation: how the agent acts when it is evaluated: `greedy`, or `sample` where no single action is best (a feed-forward policy
             that sees a part of the world can run in circles when it always takes the likeliest action).
         init_log_std: of Gaussian policies, in units where a bounded action's range is [-1, 1].
+        pointer: where the environment says that actions stand for elements of a set (`Set.actions`), their logits are the match of a query
+            with the elements, and no parameter depends on how many there are; false: one output per action.
     """
 
     learning_rate: float = 5e-4
@@ -97,6 +99,7 @@ class PPO:
     normalise_advantages: bool = True
     evaluation: str = "greedy"
     init_log_std: float = -0.5
+    pointer: bool = field(default=True, metadata={"before": False})
 
     def __post_init__(self):
         check_choice("recurrent", self.recurrent, ("none", *UNITS))
@@ -142,6 +145,7 @@ class PPO:
             policy_heads=spec.num_tasks if self.heads == "per_task" else 1,
             value_heads=spec.num_tasks if self.popart or self.heads == "per_task" else 1,
             init_log_std=self.init_log_std,
+            pointer=self.pointer,
             rngs=rngs,
             **more,
         )

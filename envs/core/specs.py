@@ -6,6 +6,7 @@ and on environments written elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,11 @@ class Vector:
 
 @dataclass(frozen=True)
 class Ids:
-    """Categorical ids in `[0, vocab)`; every element of the array is one id."""
+    """Categorical ids in `[0, vocab)`; every element of the array is one id. `of` names the `Set` beside it whose elements they number,
+    where they do."""
 
     vocab: int
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Set:
-    """`[num_elements, features]`, order without meaning; `mask` names the leaf beside it (bool[num_elements]) that says which exist."""
+    """`[num_elements, features]`, order without meaning; `mask` names the leaf beside it (bool[num_elements]) that says which exist.
+
+    `actions` says which actions stand for an element: for each meaning that choosing it can have, the index of the action of each element,
+    as a `range` (or any sequence of num_elements). With a Discrete space of a waiting action and one per element that is
+    `(range(1, num_elements + 1),)`; in a MultiDiscrete space the options of all choices are counted through, as in a mask. Agents may then
+    point at elements (`agents.networks.pointer`), with the same parameters for any number of them.
+    """
 
     mask: str
+    actions: tuple[Sequence[int], ...] = ()
 
 
 @dataclass(frozen=True)

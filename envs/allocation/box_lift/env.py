@@ -89,7 +89,7 @@ class BoxLift(TeamRoom[Lift, TaskRow]):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"boxes": Set("boxes_shown"), "lifters": Set("lifters_shown")}
+        return {"boxes": Set("boxes_shown", actions=(range(1, 1 + self.boxes),)), "lifters": Set("lifters_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:

@@ -71,7 +71,8 @@ class BoxNet2(BoxNet):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"corners": Set("corners_shown"), "colors": Set("colors_shown")}
+        ways = tuple(range(1 + way, 1 + SIDES * WAYS, WAYS) for way in range(WAYS))
+        return {"corners": Set("corners_shown", actions=ways), "colors": Set("colors_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:

@@ -101,7 +101,8 @@ class BoxNet1(BoxNet):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"colors": Set("colors_shown")}
+        ways = tuple(range(1 + way, 1 + COLORS * WAYS, WAYS) for way in range(WAYS))
+        return {"colors": Set("colors_shown", actions=ways)}
 
     @cached_property
     def action_space(self) -> gym.Space:

@@ -130,7 +130,10 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"tasks": Set("tasks_shown"), "neighbours": Set("neighbours_shown")}
+        forward = range(1, 1 + self.neighbours)
+        slot = range(forward.stop + 1, forward.stop + 1 + self.slots)
+        target = range(slot.stop, slot.stop + self.neighbours)
+        return {"tasks": Set("tasks_shown", actions=(slot,)), "neighbours": Set("neighbours_shown", actions=(forward, target))}
 
     @cached_property
     def action_space(self) -> gym.Space:

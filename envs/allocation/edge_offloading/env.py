@@ -136,7 +136,7 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"places": Set("places_shown"), "applications": Set("applications_shown")}
+        return {"places": Set("places_shown", actions=(range(1, 1 + self.places),)), "applications": Set("applications_shown")}
 
     @cached_property
     def action_space(self) -> gym.Space:

@@ -148,7 +148,7 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"jobs": Set("jobs_shown")}
+        return {"jobs": Set("jobs_shown", actions=(range(self.jobs),))}
 
     @cached_property
     def action_space(self) -> gym.Space:

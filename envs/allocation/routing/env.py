@@ -217,9 +217,9 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             return Vector()
         assert isinstance(self.observation_space, gym.spaces.Dict)
         kinds: dict[str, Kind] = {name: Vector() for name in self.observation_space}
-        kinds |= {"at": Ids(self.nodes), "nodes": Set("nodes_shown")}
+        kinds |= {"at": Ids(self.nodes, of="nodes"), "nodes": Set("nodes_shown", actions=(range(self.nodes),))}
         if self.kind.start_counts:
-            kinds["home"] = Ids(self.nodes)
+            kinds["home"] = Ids(self.nodes, of="nodes")
         if self.num_agents > 1:
             kinds["vehicles"] = Set("vehicles_shown")
         if self.conditioning == "id":

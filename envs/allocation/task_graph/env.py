@@ -115,7 +115,7 @@ class TaskGraph(TaskRoom[Work, tuple, TaskRow]):
         }
 
     def kinds(self) -> dict[str, Any]:
-        return {"rules": Set("rules_shown")}
+        return {"rules": Set("rules_shown", actions=(range(1, 1 + self.rules),))}
 
     @cached_property
     def action_space(self) -> gym.Space:
