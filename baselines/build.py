@@ -170,6 +170,12 @@ def make_agent(agent: AgentConfig) -> Any:
     return registry.make(str(agent.name), agent.fields)
 
 
+def stored_agent(agent: AgentConfig) -> Any:
+    """The agent of a run folder. Fields that it did not have when the run was made are what it did then (`before` in their metadata)."""
+    then = {name: field.metadata["before"] for name, field in agent_fields(str(agent.name)).items() if "before" in field.metadata}
+    return make_agent(dataclasses.replace(agent, fields=then | dict(agent.fields)))
+
+
 def agent_fields(name: str) -> dict[str, dataclasses.Field]:
     """Hyper-parameters of an agent by name."""
     from agents import registry

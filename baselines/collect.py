@@ -172,7 +172,7 @@ def _trained(config: CollectConfig) -> Source:
     env = build.make_env(str(env_id), task, config.split, kwargs)
     trained.check_fits(env)
     number = theirs.seeds[trained.check_seed(config.run_seed)]
-    policy = trained.policy(number, config.explore)
+    policy = trained.policy(number, config.explore, env)
     about = {"name": theirs.agent.name, "config_hash": trained.metadata.get("config_hash"), "update": trained.update, "seed": number}
     about["explore"] = bool(policy.explore)
     names = chosen_tasks(config, env) or [env.suite.names[i] for i in env.suite.splits[env.split]]

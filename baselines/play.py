@@ -124,7 +124,7 @@ def setup(config: PlayConfig) -> tuple[Any, Any]:
         # The network knows the tasks of its run by number: `task=` chooses what is shown, it does not narrow the environment.
         env = build.make_env(theirs.env if own else config.env, theirs.task if own else None, config.split, kwargs)  # type: ignore[arg-type]
         trained.check_fits(env)
-        return env, trained.policy(seed, config.explore)
+        return env, trained.policy(seed, config.explore, env)
     env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
     if config.agent.name == KEYBOARD or config.show is not None:
         return env, None

@@ -40,17 +40,19 @@ class Trained:
 
             import_module_of("experiment", config.experiment)
         self.env = build.make_env(config.env, config.task, "test", config.env_kwargs)  # type: ignore[arg-type]
-        self.runner = build.make_loader(self.env, build.make_agent(config.agent), config.seeds)
+        self.runner = build.make_loader(self.env, build.stored_agent(config.agent), config.seeds)
         folder = CheckpointFolder(run_dir, config_hash(config), lambda text: warnings.warn(text, stacklevel=4))
         self.model, manifest = folder.load_model(checkpoint, self.runner.abstract_model())
         self.update, self.metadata = manifest.update, manifest.metadata
 
     def policy(self, seed: int | None = None, explore: bool | None = None, env: Any = None) -> Any:
-        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`; `env`: one with another number of agents than
-        the run's (see `check_fits`)."""
+        """The policy of one seed (default: the first) for `baselines.evaluation.evaluate`; `env`: one with other numbers of agents or
+        elements than the run's (see `check_fits`)."""
+        from baselines.results import describe_spec
+
         runner = self.runner
-        if env is not None and env.num_agents != self.env.num_agents:
-            runner = build.make_loader(env, build.make_agent(self.config.agent), self.config.seeds)
+        if env is not None and describe_spec(env.spec) != describe_spec(self.env.spec):
+            runner = build.make_loader(env, build.stored_agent(self.config.agent), self.config.seeds)
         return runner.policy(self.model, self.check_seed(seed), explore)
 
     def check_seed(self, seed: int | None) -> int:
@@ -61,19 +63,29 @@ class Trained:
         return 0 if seed is None else seeds.index(seed)
 
     def check_fits(self, env: Any) -> None:
-        """ConfigError if an environment's spaces are not those that the policy was trained on, or if it has another number of agents and
-        the policy's parameters depend on that."""
+        """ConfigError if an environment's spaces are not those that the policy was trained on, or if it has other numbers of agents, or of
+        elements that actions stand for, and the policy's parameters depend on them."""
+        from agents.networks.pointer import any_size
         from baselines.results import describe_spec
 
         theirs, ours = describe_spec(self.env.spec), describe_spec(env.spec)
-        for name in ours:
-            if ours[name] != theirs[name] and name != "num_agents":
-                raise ConfigError(f"env: {name} is {ours[name]}, the run was trained with {theirs[name]}")
-        if ours["num_agents"] == theirs["num_agents"]:
+        if ours == theirs:
             return
-        runner = build.make_loader(env, build.make_agent(self.config.agent), self.config.seeds)
+        alike = any_size(self.env.spec)
+        sized = ("observation_space", "observation_kinds", "action_space") if alike is not None and any_size(env.spec) == alike else ()
+        for name in ours:
+            if ours[name] != theirs[name] and name not in ("num_agents", *sized):
+                raise ConfigError(f"env: {name} is {ours[name]}, the run was trained with {theirs[name]}")
+        runner = build.make_loader(env, build.stored_agent(self.config.agent), self.config.seeds)
         shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), r.abstract_model()) for r in (self.runner, runner)]
         if shapes[0] != shapes[1]:
+            for name in sized:
+                if ours[name] != theirs[name]:
+                    raise ConfigError(
+                        f"env: {name} is {ours[name]}, the run was trained with {theirs[name]}, and parameters of "
+                        f"agent={self.config.agent.name} depend on it; any number of elements serve ppo, ippo, commnet, tarmac, bicnet with "
+                        "agent.pointer=true"
+                    )
             raise ConfigError(
                 f"env: num_agents is {ours['num_agents']}, the run was trained with {theirs['num_agents']}, and parameters of "
                 f"agent={self.config.agent.name} depend on it; any number serve ippo, commnet, tarmac, bicnet, vdn, pqn_vdn"

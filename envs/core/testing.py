@@ -85,7 +85,7 @@ def dtypes(case: Case) -> None:
 
 
 def kinds(case: Case) -> None:
-    lead = agents(case.env)
+    lead, number = agents(case.env), sum(choices(case.env.action_space))
     for timestep in case.seen:
         leaves = kinds_of(case.env, timestep.observation)
         named = {name: leaf for name, leaf, _ in leaves}
@@ -103,6 +103,16 @@ def kinds(case: Case) -> None:
                 assert mask is not None and mask.dtype == bool and mask.shape == leaf.shape[:-1], (
                     f"{name}: Set(mask={kind.mask!r}) needs a leaf of that name beside it, bool{leaf.shape[:-1]}"
                 )
+                for meaning in kind.actions:
+                    assert len(meaning) == shape[0], f"{name}: actions={meaning} are {len(meaning)}, not one for each of {shape[0]} elements"
+                    assert 0 <= min(meaning) and max(meaning) < number, f"{name}: actions={meaning} reach beyond the {number} actions"
+            if isinstance(kind, Ids) and kind.of is not None:
+                others = named.get(f"{name.rpartition('[')[0]}['{kind.of}']")
+                assert others is not None and others.shape[len(lead)] == kind.vocab, (
+                    f"{name}: {kind} needs a Set of that name beside it, of {kind.vocab} elements"
+                )
+        pointed = [i for _, _, kind in leaves if isinstance(kind, Set) for meaning in kind.actions for i in meaning]
+        assert len(set(pointed)) == len(pointed), f"an action stands for two elements: {sorted(pointed)}"
 
 
 def episode_start(case: Case) -> None:

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core.functional import FunctionalEnv, TimeStep
-from envs.core.specs import Vector
+from envs.core.specs import Ids, Set, Vector
 from envs.core.suites import TaskSuite
 
 STATES, ACTIONS = 4, 3
 DISCOUNT = 0.9
 
 
-def metrics(success):
-    return {"success": jnp.asarray(success, jnp.float32), "illegal_actions": jnp.int32(0)}
+def metrics(success, illegal=0):
+    return {"success": jnp.asarray(success, jnp.float32), "illegal_actions": jnp.asarray(illegal, jnp.int32)}
 
 
 @dataclass(frozen=True)
@@ -234,3 +234,64 @@ class TwoStep(FunctionalEnv):
         pays = jnp.asarray([[0.0, 1.0], [1.0, 8.0]])[action[0], action[1]]
         reward = jnp.where(state == 0, 0.0, jnp.where(state == 1, 7.0, pays))
         return self.at(jnp.where(state == 0, 1 + action[0], state), reward, state > 0)
+
+
+@dataclass(frozen=True)
+class Pick(FunctionalEnv):
+    """One step: of `things` with two random features, some of which are missing, name the one of the largest first feature, or with the
+    other cue the one of the smallest; or wait (the last action). 1 for the right one.
+
+    `actions`: what the observation says of them; None: action k stands for thing k.
+    """
+
+    things: int = 5
+    actions: tuple | None = None
+
+    @cached_property
+    def suite(self) -> TaskSuite:
+        return TaskSuite(("pick",), {"horizon": np.asarray([1], np.int32)})
+
+    @cached_property
+    def observation_space(self):
+        box, flags = gym.spaces.Box, np.bool_
+        return gym.spaces.Dict(
+            {
+                "cue": box(-1, 1, (1,), np.float32),
+                "last": box(0, self.things - 1, (1,), np.int32),
+                "things": box(-1, 1, (self.things, 2), np.float32),
+                "things_shown": box(0, 1, (self.things,), flags),
+            }
+        )
+
+    @cached_property
+    def observation_kinds(self):
+        actions = (range(self.things),) if self.actions is None else self.actions
+        shown, last = Vector(), Ids(self.things, of="things")
+        return {"cue": Vector(), "last": last, "things": Set("things_shown", actions), "things_shown": shown}
+
+    @cached_property
+    def action_space(self):
+        return gym.spaces.Discrete(self.things + 1)
+
+    def action_mask(self, state, params):
+        return jnp.append(state["things_shown"], True)
+
+    def reset(self, key, params):
+        k_cue, k_things, k_shown, k_last = jax.random.split(key, 4)
+        shown = jax.random.bernoulli(k_shown, 0.7, (self.things,)).at[0].set(True)
+        things = jnp.where(shown[:, None], jax.random.uniform(k_things, (self.things, 2), minval=-1), 0.0)
+        state = {
+            "cue": 2.0 * jax.random.bernoulli(k_cue, shape=(1,)).astype(jnp.float32) - 1.0,
+            "last": jax.random.randint(k_last, (1,), 0, self.things),
+            "things": things,
+            "things_shown": shown,
+        }
+        no = jnp.bool_(False)
+        return state, TimeStep(state, jnp.float32(0), no, no, self.action_mask(state, params), metrics(0))
+
+    def step(self, key, state, action, params):
+        worth = jnp.where(state["things_shown"], state["things"][:, 0] * state["cue"], -2.0)
+        right = (action == worth.argmax()).astype(jnp.float32)
+        mask = self.action_mask(state, params)
+        over = jnp.bool_(True)
+        return state, TimeStep(state, right, over, ~over, mask, metrics(right, ~mask[action]))

@@ -14,6 +14,7 @@ from envs.core.functional import RandomReference
 from envs.core.specs import Ids, Image, Set, Tokens, Vector
 from envs.core.suites import TaskSuite
 from tests import toys
+from tests.agents.probes import Pick
 
 LAWS = {law.name: law for law in testing.LAWS}
 
@@ -311,6 +312,10 @@ BROKEN = [
     ("kinds", Kinds(grid=Tokens(2)), r"\['grid'\]: Tokens are"),
     ("kinds", Kinds(grid=Image()), r"\['grid'\]: an Image is"),
     ("kinds", Kinds(grid=Set("mask")), r"\['grid'\]: Set\(mask='mask'\) needs a leaf"),
+    ("kinds", Kinds(grid=Ids(2, of="things")), "needs a Set of that name"),
+    ("kinds", Pick(things=3, actions=(range(2),)), "are 2, not one for each of 3 elements"),
+    ("kinds", Pick(things=3, actions=(range(2, 5),)), "reach beyond the 4 actions"),
+    ("kinds", Pick(things=3, actions=(range(3), range(3))), "stands for two elements"),
     ("kinds", FewKinds(), "is not that of the observation"),
     ("episode_start", RewardAtReset(), "reward at reset must be 0"),
     ("finite", chain(reward=lambda t, s, p: 0 / t.reward), "holds nan"),
