@@ -241,11 +241,12 @@ class Pick(FunctionalEnv):
     """One step: of `things` with two random features, some of which are missing, name the one of the largest first feature, or with the
     other cue the one of the smallest; or wait (the last action). 1 for the right one.
 
-    `actions`: what the observation says of them; None: action k stands for thing k.
+    `actions`: what the observation says of them; None: action k stands for thing k. `tell`: the cue is seen.
     """
 
     things: int = 5
     actions: tuple | None = None
+    tell: bool = True
 
     @cached_property
     def suite(self) -> TaskSuite:
@@ -254,20 +255,22 @@ class Pick(FunctionalEnv):
     @cached_property
     def observation_space(self):
         box, flags = gym.spaces.Box, np.bool_
-        return gym.spaces.Dict(
-            {
-                "cue": box(-1, 1, (1,), np.float32),
-                "last": box(0, self.things - 1, (1,), np.int32),
-                "things": box(-1, 1, (self.things, 2), np.float32),
-                "things_shown": box(0, 1, (self.things,), flags),
-            }
-        )
+        spaces = {
+            "cue": box(-1, 1, (1,), np.float32),
+            "last": box(0, self.things - 1, (1,), np.int32),
+            "things": box(-1, 1, (self.things, 2), np.float32),
+            "things_shown": box(0, 1, (self.things,), flags),
+        }
+        return gym.spaces.Dict(self.told(spaces))
+
+    def told(self, leaves):
+        return {name: leaf for name, leaf in leaves.items() if self.tell or name != "cue"}
 
     @cached_property
     def observation_kinds(self):
         actions = (range(self.things),) if self.actions is None else self.actions
         shown, last = Vector(), Ids(self.things, of="things")
-        return {"cue": Vector(), "last": last, "things": Set("things_shown", actions), "things_shown": shown}
+        return self.told({"cue": Vector(), "last": last, "things": Set("things_shown", actions), "things_shown": shown})
 
     @cached_property
     def action_space(self):
@@ -287,11 +290,11 @@ class Pick(FunctionalEnv):
             "things_shown": shown,
         }
         no = jnp.bool_(False)
-        return state, TimeStep(state, jnp.float32(0), no, no, self.action_mask(state, params), metrics(0))
+        return state, TimeStep(self.told(state), jnp.float32(0), no, no, self.action_mask(state, params), metrics(0))
 
     def step(self, key, state, action, params):
         worth = jnp.where(state["things_shown"], state["things"][:, 0] * state["cue"], -2.0)
         right = (action == worth.argmax()).astype(jnp.float32)
         mask = self.action_mask(state, params)
         over = jnp.bool_(True)
-        return state, TimeStep(state, right, over, ~over, mask, metrics(right, ~mask[action]))
+        return state, TimeStep(self.told(state), right, over, ~over, mask, metrics(right, ~mask[action]))

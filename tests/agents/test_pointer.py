@@ -10,6 +10,8 @@ from flax import nnx
 import envs
 from agents import registry
 from agents.networks.pointer import Pointing, any_size
+from baselines import build
+from baselines.config import AgentConfig
 from baselines.evaluation import evaluate
 from baselines.runners.online import OnlineRunner
 from envs.core.autoreset import ActInput
@@ -193,3 +195,10 @@ def test_it_learns_to_pick_and_picks_among_more():
     assert evaluate(large, policy, episodes=128).overall("success_at_end").value > 0.75
 
 
+
+
+def test_runs_from_before_there_were_pointers_are_what_they_were():
+    assert build.make_agent(AgentConfig("ippo", {"discount": 0.9})).pointer
+    old = build.stored_agent(AgentConfig("ippo", {"discount": 0.9}))
+    assert not old.pointer and old.discount == 0.9
+    assert build.stored_agent(AgentConfig("ippo", {"pointer": True})).pointer
