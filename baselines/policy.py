@@ -83,8 +83,8 @@ class Trained:
                 if ours[name] != theirs[name]:
                     raise ConfigError(
                         f"env: {name} is {ours[name]}, the run was trained with {theirs[name]}, and parameters of "
-                        f"agent={self.config.agent.name} depend on it; any number of elements serve ppo, ippo, commnet, tarmac, bicnet with "
-                        "agent.pointer=true"
+                        f"agent={self.config.agent.name} depend on it; any number of elements serve ppo, ippo, commnet, tarmac, bicnet "
+                        "with agent.pointer=true"
                     )
             raise ConfigError(
                 f"env: num_agents is {ours['num_agents']}, the run was trained with {theirs['num_agents']}, and parameters of "

@@ -30,8 +30,8 @@ class ActorCritic(nnx.Module):
     `hidden[0]` is the width of the encoder, `hidden[1:]` are the towers of actor and critic. With `shared_trunk` both towers stand on
     one encoder (and recurrent unit), which holds most of the arithmetic; else each has its own. Memory is float32[B, trunks, size], `size`
     that of the recurrent unit ("gru" or "lstm"). A critic with a trunk of its own may see more (`critic_spec`).
-    `channel(width, agents, rngs)` makes a module of `channels`, through which the agents of a slot talk. With `pointer` the policy points at
-    elements where the environment says that actions stand for them.
+    `channel(width, agents, rngs)` makes a module of `channels`, through which the agents of a slot talk. With `pointer` the policy points
+    at elements where the environment says that actions stand for them.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class ActorCritic(nnx.Module):
     def features(
         self, observation: Any, carry: Any, is_first: jax.Array, agent_type: jax.Array | None, alive: jax.Array | None = None
     ) -> tuple[Features, Any]:
-        """Features and the new memory, for one step. `agent_type`: int32[B], None if all are alike; `alive`: bool[B], None for one agent."""
+        """Features and the new memory, for one step. `agent_type`: int32[B], None if all are alike; `alive`: bool[B], None for one
+        agent."""
         encoded, elements = self.encode(observation, agent_type)
         if not self.units:
             return Features(self._told(encoded, alive), elements), carry

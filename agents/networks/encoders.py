@@ -176,10 +176,10 @@ class Encoder(nnx.Module):
         return self.with_elements(observation, agent_type)[0]
 
     def with_elements(self, observation: Any, agent_type: jax.Array | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The vector, and of each set its elements, float32[B, n, `element_width`]: the embedding, and a last number that is 1 where there
+        """The vector, and of each set its elements, float32[B, n, width]: the embedding, and a last number that is 1 where there
         is no element."""
         flat = dict(zip(self.names, jax.tree.leaves(observation), strict=True))
-        sets = {name: leaf.embedded(flat[name], flat) for name, leaf in zip(self.names, self.leaves, strict=True) if isinstance(leaf, SetLeaf)}
+        sets = {name: leaf.embedded(flat[name], flat) for name, leaf in self._sets}
         y = self.bias[...]
         for name, leaf, kernel in zip(self.names, self.leaves, self.kernels, strict=False):
             if isinstance(leaf, SetLeaf):
@@ -197,7 +197,11 @@ class Encoder(nnx.Module):
     @property
     def element_widths(self) -> dict[str, int]:
         """Width of the elements of each set."""
-        return {name: leaf.features // 2 + 1 for name, leaf in zip(self.names, self.leaves, strict=True) if isinstance(leaf, SetLeaf)}
+        return {name: leaf.features // 2 + 1 for name, leaf in self._sets}
+
+    @property
+    def _sets(self) -> list[tuple[str, SetLeaf]]:
+        return [(name, leaf) for name, leaf in zip(self.names, self.leaves, strict=True) if isinstance(leaf, SetLeaf)]
 
 
 def observation_leaves(spec: EnvSpec) -> dict[str, tuple[Kind, gym.Space]]:

@@ -48,7 +48,11 @@ class Pointing:
                 continue
             assert space.shape is not None
             for meaning in kind.actions:
-                if len(meaning) != space.shape[0] or len(taken | set(meaning)) < len(taken) + len(meaning) or max(meaning) >= number:
+                if (
+                    len(meaning) != space.shape[0]
+                    or len(taken | set(meaning)) < len(taken) + len(meaning)
+                    or not set(meaning) <= set(range(number))
+                ):
                     raise ValueError(
                         f"observation leaf {name!r}: actions={meaning} must be one per element ({space.shape[0]}), less than the number of "
                         f"actions ({number}), and all different from each other and from those of other elements"
@@ -90,7 +94,8 @@ class PointerHead(nnx.Module):
 
 
 def any_size(spec: EnvSpec) -> Any:
-    """What a spec with pointing says, but for the numbers of elements: specs alike in this mean the same by their parameters. None without."""
+    """What a spec says, but for the numbers of elements: with specs alike in this, parameters mean the same. None where no action stands
+    for an element."""
     pointing = Pointing.of(spec)
     if pointing is None:
         return None

@@ -104,8 +104,9 @@ def kinds(case: Case) -> None:
                     f"{name}: Set(mask={kind.mask!r}) needs a leaf of that name beside it, bool{leaf.shape[:-1]}"
                 )
                 for meaning in kind.actions:
-                    assert len(meaning) == shape[0], f"{name}: actions={meaning} are {len(meaning)}, not one for each of {shape[0]} elements"
-                    assert 0 <= min(meaning) and max(meaning) < number, f"{name}: actions={meaning} reach beyond the {number} actions"
+                    said = f"{name}: actions={meaning}"
+                    assert len(meaning) == shape[0], f"{said} are {len(meaning)}, not one for each of {shape[0]} elements"
+                    assert min(meaning) >= 0 and max(meaning) < number, f"{said} reach beyond the {number} actions"
             if isinstance(kind, Ids) and kind.of is not None:
                 others = named.get(f"{name.rpartition('[')[0]}['{kind.of}']")
                 assert others is not None and others.shape[len(lead)] == kind.vocab, (

@@ -195,8 +195,6 @@ def test_it_learns_to_pick_and_picks_among_more():
     assert evaluate(large, policy, episodes=128).overall("success_at_end").value > 0.75
 
 
-
-
 def test_runs_from_before_there_were_pointers_are_what_they_were():
     assert build.make_agent(AgentConfig("ippo", {"discount": 0.9})).pointer
     old = build.stored_agent(AgentConfig("ippo", {"discount": 0.9}))
