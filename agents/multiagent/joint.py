@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from envs.core.autoreset import ActInput
-from envs.core.specs import EnvSpec, Image, Set, Tokens, Vector
+from envs.core.specs import EnvSpec, Ids, Image, Set, Tokens, Vector
 
 
 def joint_spec(spec: EnvSpec, state: bool = True) -> EnvSpec:
@@ -51,4 +51,6 @@ def _stacked(kinds: Any) -> Any:
         raise TypeError(
             f"the observations of all agents cannot be joined where they are of kind {type(kinds).__name__}; legal: Vector, Ids, Set"
         )
+    if isinstance(kinds, Ids):
+        return Ids(kinds.vocab)  # of each agent's own set, which is none any more
     return Vector() if isinstance(kinds, Set) else kinds

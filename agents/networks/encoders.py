@@ -158,7 +158,7 @@ class Encoder(nnx.Module):
         def leaf(name: str, kind: Kind, space: gym.Space) -> Any:
             if name in masks:
                 return CountLeaf()
-            if sets and isinstance(kind, Ids) and kind.of is not None:
+            if isinstance(kind, Ids) and kind.of is not None and beside(name, kind.of) in sets:
                 return MemberLeaf(space, beside(name, kind.of), _set_width(embed_dim))
             return _leaf(name, kind, space, embed_dim, rngs)
 

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from envs.core.functional import FunctionalEnv, Params, Reference, TimeStep
-from envs.core.specs import Image, Set, Tokens, Vector
+from envs.core.specs import Ids, Image, Set, Tokens, Vector
 from envs.core.wrappers import WrappedReference, Wrapper, is_kind
 
 
@@ -68,7 +68,12 @@ class Central(Wrapper):
 
     @property
     def observation_kinds(self) -> Any:
-        return jax.tree.map(lambda kind: Vector() if isinstance(kind, Set) else kind, self.env.observation_kinds, is_leaf=is_kind)
+        def of_all(kind: Any) -> Any:
+            if isinstance(kind, Ids):
+                return Ids(kind.vocab)  # of each agent's own set, which is none any more
+            return Vector() if isinstance(kind, Set) else kind
+
+        return jax.tree.map(of_all, self.env.observation_kinds, is_leaf=is_kind)
 
     @property
     def action_space(self) -> gym.Space:

@@ -30,6 +30,9 @@ class Ids:
     vocab: int
     of: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Ids(vocab={self.vocab})" if self.of is None else f"Ids(vocab={self.vocab}, of={self.of!r})"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -48,6 +51,9 @@ class Set:
 
     mask: str
     actions: tuple[Sequence[int], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Set(mask={self.mask!r}, actions={self.actions})" if self.actions else f"Set(mask={self.mask!r})"
 
 
 @dataclass(frozen=True)

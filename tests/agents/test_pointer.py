@@ -9,13 +9,14 @@ from flax import nnx
 
 import envs
 from agents import registry
+from agents.multiagent.joint import joint_spec
 from agents.networks.pointer import Pointing, any_size
 from baselines import build
 from baselines.config import AgentConfig
 from baselines.evaluation import evaluate
 from baselines.runners.online import OnlineRunner
 from envs.core.autoreset import ActInput
-from envs.core.specs import EnvSpec, Set, Vector, spec_of
+from envs.core.specs import EnvSpec, Ids, Set, Vector, spec_of
 from tests.agents.probes import Pick, Whisper
 from tests.toys import Chain
 
@@ -133,6 +134,15 @@ def test_the_gradient_of_the_policy_reaches_the_elements_in_every_agent(name):
     gradient = jax.grad(first)(train_state.params)["encoders"][0]
     nodes = sorted(env.observation_space).index("nodes")
     assert jnp.abs(gradient["leaves"][nodes]["layer"]["kernel"]).max() > 1e-3
+
+
+def test_who_sees_all_agents_sees_no_set():
+    spec = spec_of(envs.make(FLEET, customers=5))
+    kinds = joint_spec(spec, state=False).observation_kinds
+    assert kinds["at"] == Ids(6) and kinds["nodes"] == Vector()
+    assert Pointing.of(spec_of(envs.make(FLEET, customers=5, governance="central"))) is None
+    params = network_of(spec, "mappo", critic="observations")[1].params
+    assert set(params["policy_head"]) == {"queries"}
 
 
 @pytest.mark.parametrize("name", ["ippo", "commnet", "tarmac", "bicnet"])
