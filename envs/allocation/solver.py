@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,17 @@ def minimum(model: Any, effort: float) -> tuple[int, int]:
     Args:
         model: `ortools.sat.python.cp_model.CpModel`, to be minimised. effort: deterministic time.
     """
+    return solution(model, effort, ())[:2]
+
+
+def solution(model: Any, effort: float, literals: Sequence[Any]) -> tuple[int, int, np.ndarray]:
+    """As `minimum`, and bool[len(literals)]: which of the literals hold in the best solution; none if nothing was found."""
     from ortools.sat.python import cp_model
 
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = effort
     status = solver.solve(model)
-    found = int(solver.objective_value) if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else 0
-    return int(np.ceil(solver.best_objective_bound - 1e-6)), found
+    found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
+    held = np.asarray([found and solver.boolean_value(literal) for literal in literals], bool)
+    return int(np.ceil(solver.best_objective_bound - 1e-6)), int(solver.objective_value) if found else 0, held

@@ -3,7 +3,8 @@
 Without competition, an application cannot be complete before the finish of `earliest`. What users compete for are servers, one task at a
 time, and lanes, likewise. A price per slot for each of them, charged to who uses it and credited to the total, gives another bound whatever
 the (non-negative) prices are: in every schedule no slot is used twice, so what is charged is at most what is credited (Lagrange). The
-prices are raised where the cheapest plans of the applications collide, as the subgradient method does.
+prices are raised where the cheapest plans of the applications collide, as the subgradient method does. Instances of few tasks are also given to CP-SAT
+(`exact`), which needs no prices.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ AFTER = 64  # slots after the last earliest finish in which prices are charged
 
 
 def bound(instance: Network, task: TaskRow, rounds: int = ROUNDS) -> float:
-    """The best bound found, a score. The argument stands above; details at the methods of `Applications`."""
+    """The best bound found, a score. The argument stands above; details at the methods of `Applications`. Small instances ask CP-SAT where
+    ortools is there (extra `solvers`)."""
+    from envs.allocation.edge_offloading import exact
+
     apps = Applications(instance, int(task.horizon))
     if apps.users > MOST_PRICED:
         return apps.alone() / apps.number
-    return max(apps.alone(), apps.priced(rounds)) / apps.number
+    best = max(apps.alone(), apps.priced(rounds)) / apps.number
+    solved = exact.solve(instance, int(task.horizon)) if exact.small(instance) else None
+    return best if solved is None else max(best, solved.bound)
 
 
 def _ceil(amount, per_slot):

@@ -149,10 +149,13 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
 
     @cached_property
     def references(self):
+        from envs.allocation.edge_offloading.heft import HEFT
         from envs.allocation.edge_offloading.plan import Planner
-        from envs.allocation.edge_offloading.references import EarliestFinish, Local
+        from envs.allocation.edge_offloading.references import EarliestFinish, Greedy, Local
 
-        return {"random": RandomReference(self), "local": Local(), "heuristic": EarliestFinish(), "expert": Planner(self)}
+        rules = {"random": RandomReference(self), "local": Local(), "greedy": Greedy(), "heuristic": EarliestFinish()}
+        plans = {"heft": HEFT(self)} if self.users <= HEFT.MOST_USERS else {}
+        return {**rules, **plans, "expert": Planner(self)}
 
     def bound(self, instance: Network, task: TaskRow) -> float:
         from envs.allocation.edge_offloading.bound import bound

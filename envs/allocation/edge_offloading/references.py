@@ -1,4 +1,4 @@
-"""Dispatching rules: everything on the device, and the earliest finish."""
+"""Dispatching rules: everything on the device, the place where a task alone would be done first, and the least cost as things are."""
 
 from __future__ import annotations
 
@@ -25,9 +25,24 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Greedy:
+    """The place where the ready task alone would be done first: nobody else on the channel, nothing in the queues, no price for energy. Where
+    its lane is taken the task waits for it."""
+
+    def init(self, params: Params) -> Any:
+        return ()
+
+    def act(self, key: jax.Array, state: Network, params: Params, memory: Any) -> tuple[jax.Array, Any]:
+        best = jnp.argmin(rules.alone(state), 1)
+        free = jnp.take_along_axis(rules.legal(state), 1 + best[:, None], 1)[:, 0]
+        return jnp.where(free, 1 + best, 0).astype(jnp.int32), memory
+
+
+@dataclass(frozen=True)
 class EarliestFinish:
     """The place where the ready task costs least, as its user sees it: priority x seconds until it would be done there, with the rates and
-    queues of the last slot, plus the price of the energy (the greedy earliest finish time of HEFT, one task at a time)."""
+    queues of the last slot, plus the price of the energy. The earliest finish time of HEFT, but for one task at a time and as things are;
+    `heft.HEFT` plans all of them."""
 
     def init(self, params: Params) -> Any:
         return ()

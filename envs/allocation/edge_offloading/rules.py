@@ -238,6 +238,16 @@ def speeds(world: World) -> jax.Array:
     return jnp.concatenate([world.speed[:, None], servers, jnp.full_like(servers[:, :1], model.CLOUD_SPEED)], 1)
 
 
+def alone(network: Network) -> jax.Array:
+    """float32[N, P] slots until the head task would be done at each place if nobody else were there: its data alone on the channel, no
+    queues. Infinite where the user has no such place."""
+    world, needs, speed = network.world, demand(network), speeds(network.world)
+    rate = jnp.pad(model.uplink(channel_snr(world), 1), ((0, 0), (1, 0)), constant_values=1.0)
+    sending = jnp.ceil(jnp.minimum(needs.air / jnp.maximum(rate, 1e-6), 1e6) - DONE)
+    working = jnp.ceil(needs.work / jnp.maximum(speed * model.SLOT, 1e-6) - DONE)
+    return jnp.where(speed > 0, sending + needs.wire + working, jnp.inf)
+
+
 class Prospects(NamedTuple):
     """How it would go with the head task at each place, as things were in the last slot; float32[N, P].
 

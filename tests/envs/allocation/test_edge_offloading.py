@@ -9,10 +9,11 @@ import pytest
 
 import envs
 from envs.allocation.base import instances, play
-from envs.allocation.edge_offloading import model, rules
+from envs.allocation.edge_offloading import exact, heft, model, rules
 from envs.allocation.edge_offloading.bound import Applications
 from envs.allocation.edge_offloading.env import LEVELS, EdgeOffloading
 from envs.allocation.edge_offloading.generator import CELL, generate, grid
+from envs.allocation.edge_offloading.heft import HEFT
 from envs.allocation.edge_offloading.plan import Planner, follow, simulate
 from envs.core.functional import Params
 
@@ -223,55 +224,111 @@ def small():
 def test_expert_optimum_and_bound(small):
     env, states, rows, best = small
     expert = play(env, Planner(env, generations=24, children=8), states, rows)
+    heft = play(env, env.references["heft"], states, rows)
     states, rows = jax.device_get((states, rows))
     for i in range(6):
         instance = jax.tree.map(lambda leaf, i=i: leaf[i], states)
-        bound, relaxed = env.bound(instance, jax.tree.map(lambda leaf, i=i: leaf[i], rows)), solved(instance)
-        assert bound <= relaxed + 1e-4 and relaxed <= best[i] + 1e-4 and best[i] <= expert[i] * (1 + 1e-5)
+        solved = exact.solve(instance, 320)
+        # No table of places is better than the proof, and the bound of the environment is no less than it.
+        assert solved.bound <= env.bound(instance, jax.tree.map(lambda leaf, i=i: leaf[i], rows)) + 1e-9 <= best[i] + 1e-4
+        assert best[i] <= min(expert[i], heft[i]) * (1 + 1e-5)
     np.testing.assert_allclose(expert, best, rtol=0.05)
 
 
-def solved(instance):
-    """Optimal score with free channels and known times: places and starts by CP-SAT, a server and a lane take one task at a time."""
-    cp_model = pytest.importorskip("ortools.sat.python.cp_model")
-    apps, scale, latest = Applications(instance, 320), 10_000, 200
-    m, cost = cp_model.CpModel(), []
-    lanes, servers = {}, {}
-    for a in range(apps.number):
-        end, at = [], []
-        for t in np.flatnonzero(apps.exists[a]):
-            finish = m.new_int_var(0, latest, "")
-            here = [m.new_bool_var("") if apps.reached[a, p] else m.new_constant(0) for p in range(apps.places)]
-            m.add_exactly_one(here)
-            parents = np.flatnonzero(apps.before[a, t])
-            for p in range(apps.places):
-                work, back = int(apps.work[a, t, p]), int(apps.back[a, t, p])
-                least = int(apps.sources[a, t, p]) + work + back
-                length = m.new_int_var(least, latest, "")
-                begin = m.new_int_var(0, latest, "")
-                lanes.setdefault((a, p), []).append(m.new_optional_interval_var(begin, length, finish, here[p], ""))
-                if 0 < p < apps.places - 1:
-                    start = m.new_int_var(-latest, latest, "")
-                    servers.setdefault(apps.server[a, p - 1], []).append(m.new_optional_interval_var(start, work, finish, here[p], ""))
-                m.add(begin >= int(apps.release[a])).only_enforce_if(here[p])
-                energy = apps.device_cost[a, t] if p == 0 else apps.air_cost[a, p] * apps.input[a, t]
-                cost.append(here[p] * int(scale * energy))
-                for parent in parents:
-                    moves = apps.moves(apps.input[:, t], apps.output[:, parent])[a]
-                    m.add(begin >= end[parent]).only_enforce_if(here[p])
-                    for q in range(apps.places):
-                        m.add(length >= int(moves[q, p]) + work + back).only_enforce_if(here[p], at[parent][q])
-            end.append(finish), at.append(here)
-        complete = m.new_int_var(0, latest, "")
-        m.add_max_equality(complete, end)
-        cost.append((complete - int(apps.release[a])) * int(scale * model.SLOT * apps.weight[a]))
-    for intervals in [*lanes.values(), *servers.values()]:
-        m.add_no_overlap(intervals)
-    m.minimize(sum(cost))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers, solver.parameters.max_time_in_seconds = 1, 20
-    assert solver.solve(m) == cp_model.OPTIMAL
-    return solver.objective_value / scale / apps.number
+def test_the_exact_solver_finds_what_enumeration_finds(small):
+    """Where channels are not shared in the best play, what CP-SAT proves is the least cost of all tables, and its table has that cost."""
+    env, states, _, best = small
+    price = jax.jit(lambda state, table: simulate(state, jnp.int32(320), lambda network: follow(table, network))[1])
+    met = 0
+    for i in range(6):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], states)
+        solved = exact.solve(jax.device_get(one), 320)
+        played = float(price(one, jnp.asarray(solved.places))) / 2
+        assert solved.bound == pytest.approx(solved.score, rel=1e-6) and solved.bound <= best[i] + 1e-4 <= played + 2e-4
+        met += abs(played - solved.bound) < 1e-4
+    assert met >= 4
+    # A user alone on a channel that nothing goes through: always the optimum.
+    quiet = replace(states, world=states.world._replace(input=0 * states.world.input, output=0 * states.world.output))
+    for i in range(3):
+        one = jax.jit(rules.look)(jax.tree.map(lambda leaf, i=i: leaf[i], quiet))
+        solved = exact.solve(jax.device_get(one), 320)
+        assert float(price(one, jnp.asarray(solved.places))) / 2 == pytest.approx(solved.bound, rel=1e-5)
+
+
+def test_the_exact_solver_gives_up_what_cannot_be_done(small):
+    """By hand: with a horizon of one slot nothing is complete, so both applications pay for the time until then."""
+    states = jax.device_get(small[1])
+    instance = jax.tree.map(lambda leaf: leaf[0], states)
+    weight = instance.world.weight[:, 0]
+    early = replace(instance, world=instance.world._replace(release=np.array([[0], [7]], np.int32)))
+    assert exact.solve(early, 1).bound == pytest.approx(model.SLOT * weight[0] / 2, abs=1e-5)
+    assert exact.small(instance) and not exact.small(jax.device_get(_first(EdgeOffloading(task="deep"))))
+
+
+def test_what_is_small_has_the_tighter_bound():
+    env = EdgeOffloading(users=4, servers=2, nearest=2, applications=1, tasks=4, task="heavy")
+    states, rows = jax.device_get(instances(env, 3))
+    for i in range(3):
+        instance, row = (jax.tree.map(lambda leaf, i=i: leaf[i], tree) for tree in (states, rows))
+        apps = Applications(instance, 320)
+        prices = max(apps.alone(), apps.priced(60)) / apps.number
+        assert env.bound(instance, row) > 1.03 * prices
+
+
+def _first(env):
+    return jax.jit(env.reset)(jax.random.key(0), env.default_params())[0]
+
+
+# ---- references -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_upward_rank_by_hand(scene):
+    """Device 1 GHz, server 5, cloud 10: 20 slots x (1 + 1/5 + 1/10) / 3 per Gcycle. Of the six ways between two places one Mbit takes half a
+    slot through the air on two, and a tenth or a fifth of one on wires (with delays of one and three slots) on five."""
+    state = scene.place(cycles=(0.25, 0.5), output=3.0)
+    rank = np.asarray(heft.upward_rank(state))
+    work = 20 * (1 + 0.2 + 0.1) / 3 * np.array([0.25, 0.5])
+    # device-server, device-cloud, server-device, server-cloud, cloud-device, cloud-server; a place to itself takes nothing.
+    mbit = np.array([0.5, 0.5 + 0.2, 0.1, 0.2, 0.2, 0.2]).sum() / 9
+    delay = np.array([0, 3, 1, 3, 3, 3]).sum() / 9
+    np.testing.assert_allclose(rank, [[work.sum() + 3 * mbit + delay, work[1]]] * 2, rtol=1e-5)
+
+
+def test_heft_by_hand(scene):
+    params, plan = scene.params, HEFT(scene.env).plan
+    # The second user finds the server taken for its first task, and takes the cloud for the same one slot. Its last one takes a slot on the
+    # server after the first user's, but one and three for the way back in the cloud.
+    assert np.asarray(plan(scene.place(cycles=(0.25, 0.25)), params)).tolist() == [[1, 1], [2, 1]]
+    # Three slots on the server, which end in slots 4 and 7; two and three in the cloud, which end in slot 6.
+    assert np.asarray(plan(scene.place(cycles=(0.25, 0.75)), params)).tolist() == [[1, 1], [2, 2]]
+
+
+def test_heft_inserts_a_task_into_a_gap():
+    busy = jnp.zeros((2, 10), bool).at[0, 2].set(True).at[0, 5:7].set(True)
+    found = np.asarray(heft.gaps(busy, jnp.asarray([2, 3])))
+    assert found[0].tolist() == [0, 3, 3, 3, 7, 7, 7, 7, 8, 10] and found[1].tolist() == [*range(8), 10, 10]
+
+
+def test_greedy_sees_no_queues(scene):
+    """Both users take the server, where each alone would be done first; the heuristic's second one goes elsewhere once it is loaded."""
+    state = scene.place(cycles=(5.0, 0.25))
+    references = scene.env.references
+    act = lambda name, state: references[name].act(jax.random.key(0), state, scene.params, ())[0].tolist()  # noqa: E731
+    assert np.asarray(rules.alone(state)).tolist() == [[100, 20, 10], [100, 20, 10]] and act("greedy", state) == [CLOUD, CLOUD]
+    sink = replace(state, world=state.world._replace(exists=jnp.full(2, 1, jnp.uint32), sink=jnp.full(2, 1, jnp.uint32)))
+    short = replace(sink, world=sink.world._replace(cycles=jnp.full((2, 2), 0.5)))
+    assert np.asarray(rules.alone(short)).tolist() == [[10, 2, 4], [10, 2, 4]] and act("greedy", short) == [SERVER, SERVER]
+    loaded = replace(short, load=jnp.full(1, 4000, jnp.int32))
+    assert act("greedy", loaded) == [SERVER, SERVER] and act("heuristic", loaded) == [CLOUD, CLOUD]
+    taken = jax.tree.map(jnp.asarray, scene.act(short, SERVER, WAIT)[0])
+    busy = replace(taken, head=short.head, lies=short.lies)
+    assert act("greedy", busy) == [WAIT, SERVER]
+
+
+def test_heft_is_for_small_networks():
+    assert "heft" in EdgeOffloading(users=256).references and "heft" not in EdgeOffloading(users=257).references
+    with pytest.raises(ValueError, match="users=257"):
+        HEFT(EdgeOffloading(users=257))
 
 
 def test_prices_make_the_bound_better(small):
