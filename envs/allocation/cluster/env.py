@@ -146,11 +146,12 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
 
     @cached_property
     def references(self):
-        from envs.allocation.cluster.references import BestFit, JoinShortest, Rebalancer
+        from envs.allocation.cluster.references import JSQ, BestFit, Rebalancer
 
         return {
             "random": RandomReference(self),
-            "heuristic": JoinShortest(self),
+            "heuristic": JSQ(self),
+            **{f"jsq{d}": JSQ(self, d) for d in range(1, self.neighbours + 2)},
             "best_fit": BestFit(self),
             "expert": Rebalancer(self),
         }

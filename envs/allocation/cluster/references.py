@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from envs.allocation.cluster import model
 from envs.allocation.cluster.env import INTAKE, Nodes
 from envs.allocation.cluster.generator import DIRTY, LEFT, MEMORY
+from envs.allocation.tasks import check_whole
 from envs.core.functional import Params
 
 if TYPE_CHECKING:
@@ -36,12 +37,19 @@ def dispatched(state: Nodes, forward: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class JoinShortest:
+class JSQ:
     """JSQ(d): an arriving task goes to the least utilised of its node and d - 1 random neighbours; ties are broken at random (Vvedenskaya
-    et al. 1996; Mitzenmacher 2001). Nothing migrates."""
+    et al. 1996; Mitzenmacher 2001). Nothing migrates. With d = 1 every node keeps its tasks, with d = 1 + neighbours all of them are asked.
+
+    Raises:
+        ValueError: d is not a whole number from 1 to 1 + neighbours.
+    """
 
     env: Cluster
-    choices: int = 2
+    d: int = 2
+
+    def __post_init__(self):
+        check_whole("d", self.d, 1, 1 + self.env.neighbours)
 
     def init(self, params: Params) -> Any:
         return ()
@@ -50,7 +58,7 @@ class JoinShortest:
         k_ask, k_tie = jax.random.split(key)
         nodes, neighbours = self.env.nodes, self.env.neighbours
         luck = jax.random.uniform(k_ask, (nodes, neighbours))
-        asked = (luck[:, None] > luck[..., None]).sum(-1) < self.choices - 1
+        asked = (luck[:, None] > luck[..., None]).sum(-1) < self.d - 1
         used = fullness(self.env, state)
         used = used.at[:, 1:].set(jnp.where(asked, used[:, 1:], jnp.inf))
         tie = jax.random.uniform(k_tie, used.shape)

@@ -1,10 +1,10 @@
 """A score that no policy beats, on the host: every application on its own, against prices for what applications compete for.
 
 Without competition, an application cannot be complete before the finish of `earliest`. What users compete for are servers, one task at a
-time, and lanes, likewise. A price per slot for each of them, charged to who uses it and credited to the total, gives another bound whatever
-the (non-negative) prices are: in every schedule no slot is used twice, so what is charged is at most what is credited (Lagrange). The
-prices are raised where the cheapest plans of the applications collide, as the subgradient method does. Instances of few tasks are also given to CP-SAT
-(`exact`), which needs no prices.
+time, and lanes, likewise. A price per slot for each of them, charged to who uses it and credited to the total, gives another bound
+whatever the (non-negative) prices are: in every schedule no slot is used twice, so what is charged is at most what is credited
+(Lagrange). The prices are raised where the cheapest plans of the applications collide, as the subgradient method does. Instances of few
+tasks are also given to CP-SAT (`exact`), which needs no prices.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""HEFT (Topcuoglu, Hariri and Wu 2002, "Performance-effective and low-complexity task scheduling for heterogeneous computing"): the tasks of
-all applications by upward rank, each to the place where it ends first in the gaps that the ones before it left."""
+"""HEFT (Topcuoglu, Hariri and Wu 2002, "Performance-effective and low-complexity task scheduling for heterogeneous computing"): the tasks
+of all applications by upward rank, each to the place where it ends first in the gaps that the ones before it left."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class Local:
 
 @dataclass(frozen=True)
 class Greedy:
-    """The place where the ready task alone would be done first: nobody else on the channel, nothing in the queues, no price for energy. Where
-    its lane is taken the task waits for it."""
+    """The place where the ready task alone would be done first: nobody else on the channel, nothing in the queues, no price for energy.
+    Where its lane is taken the task waits for it."""
 
     def init(self, params: Params) -> Any:
         return ()

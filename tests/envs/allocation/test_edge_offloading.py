@@ -283,8 +283,8 @@ def _first(env):
 
 
 def test_upward_rank_by_hand(scene):
-    """Device 1 GHz, server 5, cloud 10: 20 slots x (1 + 1/5 + 1/10) / 3 per Gcycle. Of the six ways between two places one Mbit takes half a
-    slot through the air on two, and a tenth or a fifth of one on wires (with delays of one and three slots) on five."""
+    """Device 1 GHz, server 5, cloud 10: 20 slots x (1 + 1/5 + 1/10) / 3 per Gcycle. Of the six ways between two places one Mbit takes half
+    a slot through the air on two, and a tenth or a fifth of one on wires (with delays of one and three slots) on five."""
     state = scene.place(cycles=(0.25, 0.5), output=3.0)
     rank = np.asarray(heft.upward_rank(state))
     work = 20 * (1 + 0.2 + 0.1) / 3 * np.array([0.25, 0.5])
