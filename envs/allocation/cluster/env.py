@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.allocation.cluster import generator, model
 from envs.allocation.cluster.generator import DIRTY, LEFT, MEMORY, TRACE_BINS, TRACE_TRAIN, TaskRow, Trace
+from envs.allocation.numbers import refuse, within
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
@@ -155,6 +156,16 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
             "best_fit": BestFit(self),
             "expert": Rebalancer(self),
         }
+
+    def check_instance(self, instance: Nodes) -> None:
+        for name in ("capacity", "mean"):
+            values = np.asarray(getattr(instance, name))
+            within(name, values)
+            refuse(name, values, values <= 0, "a node needs more than 0 cores and GB")
+        for name in ("tasks", "arriving"):
+            values = np.asarray(getattr(instance, name), np.float64)
+            within(name, values, 0)
+            refuse(f"{name}[..., {DIRTY}]", values[..., DIRTY], values[..., DIRTY] >= 1, "a dirty rate below 1 is needed")
 
     def bound(self, instance: Nodes, task: TaskRow) -> float:
         """Cost of the tasks' own work when it is spread perfectly and nothing migrates; see `bound.lower_bound` for the proof."""

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.edge_offloading import model, rules
-from envs.allocation.edge_offloading.generator import NO_TRACE, TaskRow, Trace, generate, trace
+from envs.allocation.edge_offloading.generator import NO_TRACE, PRIORITIES, TaskRow, Trace, generate, trace
 from envs.allocation.edge_offloading.rules import Network
+from envs.allocation.numbers import refuse, within
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
@@ -156,6 +157,24 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
         rules = {"random": RandomReference(self), "local": Local(), "greedy": Greedy(), "heuristic": EarliestFinish()}
         plans = {"heft": HEFT(self)} if self.users <= HEFT.MOST_USERS else {}
         return {**rules, **plans, "expert": Planner(self)}
+
+    def check_instance(self, instance: Network) -> None:
+        world = instance.world
+        for name in ("cycles", "input", "output", "snr", "key"):
+            within(name, getattr(world, name), 0)
+        for name in ("speed", "server_speed"):
+            values = np.asarray(getattr(world, name))
+            within(name, values, 0)
+            refuse(name, values, values <= 0, "a processor needs more than 0 GHz")
+        within("weight", world.weight, 1, PRIORITIES)
+        within("release", world.release, 0)
+        within("near", world.near, 0, world.site.shape[0])
+        tasks = np.arange(world.cycles.shape[1], dtype=np.uint32)
+        first = tasks // self.tasks * self.tasks
+        earlier = ((np.uint64(1) << tasks.astype(np.uint64)) - (np.uint64(1) << first.astype(np.uint64))).astype(np.uint32)
+        legal = "a task depends on earlier ones of its application that exist"
+        before = np.asarray(world.before)
+        refuse("before", before, (before & ~(earlier & np.asarray(world.exists)[:, None])) != 0, legal)
 
     def bound(self, instance: Network, task: TaskRow) -> float:
         from envs.allocation.edge_offloading.bound import bound

@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.allocation.job_shop import generator
 from envs.allocation.job_shop.generator import KINDS, PUBLISHED, Routes, fitting
+from envs.allocation.numbers import refuse, within
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set, check_choice
@@ -163,6 +164,13 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         from envs.allocation.job_shop.references import MostWorkRemaining, Searched
 
         return {"random": RandomReference(self), "heuristic": MostWorkRemaining(self), "expert": Searched(self)}
+
+    def check_instance(self, instance: Shop) -> None:
+        routes = instance.routes
+        exists = np.arange(routes.duration.shape[1]) < np.asarray(routes.number)[:, None]
+        within("duration", routes.duration, 0)
+        refuse("duration", routes.duration, exists & (np.asarray(routes.duration) < 1), "an operation takes at least 1 time unit")
+        within("machine", np.where(exists, routes.machine, 0), 0, self.machines - 1)
 
     def bound(self, instance: Shop, task: TaskRow) -> float:
         """The optimal makespan where it is known, else the largest of the bounds in `bound.lower_bound`."""

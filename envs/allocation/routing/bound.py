@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import coo_matrix, csr_matrix, vstack
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree, shortest_path
 
 from envs.allocation.routing import subsets
 from envs.allocation.routing.generator import Network
+from envs.allocation.routing.instances import rounded
 from envs.allocation.routing.subsets import Route, TooManyError
 
 if TYPE_CHECKING:
@@ -39,14 +40,19 @@ def bound(env: Routing, instance: Fleet) -> float:
 def lengths(env: Routing, network: Network) -> np.ndarray:
     """float64[N, N] of the ways."""
     place = np.asarray(network.place, np.float64)
-    way = np.sqrt(np.square(place[:, None] - place[None]).sum(-1))
-    return way if env.instance is None else np.floor(way + 0.5)
+    return rounded(env.benchmark, np.sqrt(np.square(place[:, None] - place[None]).sum(-1)))
+
+
+def least_lengths(env: Routing, network: Network) -> np.ndarray:
+    """As `lengths`, where rounding broke the triangle inequality with the shortest ways over other nodes instead."""
+    way = lengths(env, network)
+    return way if env.benchmark in (None, "MDVRP") else shortest_path(way, method="FW", directed=False)
 
 
 def routes(env: Routing, network: Network) -> list[Route]:
     """The rules of a route, for each depot."""
     kind, first = env.kind, env.kind.depots
-    way, customers = lengths(env, network), env.num_customers
+    way, customers = least_lengths(env, network), env.num_customers
     amounts, rooms = np.zeros((0, customers)), np.zeros(0)
     if kind.capacity and not kind.pairs:
         demand = np.asarray(network.demand[first:], np.float64)
@@ -76,7 +82,7 @@ def _by_sets(env: Routing, network: Network) -> float:
     kind, customers, vehicles = env.kind, env.num_customers, env.num_agents
     if not (kind.capacity or kind.limit or kind.collect or kind.pairs or kind.objective == "makespan"):
         # Routes of several vehicles can be joined at the depot and its stops left out: one tour is the shortest.
-        return tour(lengths(env, network))
+        return tour(least_lengths(env, network))
     if kind.split:
         return _split(env, network)
     sets, costs = _of_all_depots([subsets.cheapest(route) for route in routes(env, network)])
@@ -177,7 +183,7 @@ def _split(env: Routing, network: Network) -> float:
     one part; a route that visits the corner's customers is no longer. So the linear program over corners is a bound."""
     customers = env.num_customers
     demand, capacity = np.asarray(network.demand[1:], np.float64), float(network.capacity)
-    way = lengths(env, network)
+    way = least_lengths(env, network)
     # Sets that fit without one of their members: the largest part is what fills the vehicle.
     slack = Route(way[1:, 1:], way[0, 1:], way[1:, 0], demand[None], np.array([capacity + demand.max()]))
     sets, costs = subsets.cheapest(slack)
@@ -230,18 +236,21 @@ def tour(way: np.ndarray) -> float:
 def _in_general(env: Routing, network: Network) -> float:
     """Bounds for any number of customers."""
     kind, first, vehicles = env.kind, env.kind.depots, env.num_agents
-    way = lengths(env, network)
+    way = least_lengths(env, network)
     from_depot, between = way[:first, first:].min(0), way[first:, first:]
     if kind.collect:
         return _some_in_general(env, network, way)
+    near = np.block([[np.zeros((1, 1)), from_depot[None]], [from_depot[:, None], between]])
+    tree = float(minimum_spanning_tree(csr_matrix(np.maximum(near, 1e-12))).sum()) if kind.open or first > 1 else 0.0
     if kind.open:  # open routes from the depots form a spanning tree in which the depots are one node
-        near = np.block([[np.zeros((1, 1)), from_depot[None]], [from_depot[:, None], between]])
-        total = float(minimum_spanning_tree(csr_matrix(np.maximum(near, 1e-12))).sum())
-        return total
+        return tree
     # A route is at least twice as long as the way to its farthest customer, and that is at least the mean of its customers' by load.
     total = float(2 * from_depot.max())
     if first == 1:
         total = max(total, tour(way))
+    else:  # routes without their ways home are such a tree
+        trips = _fewest_trips(network) if kind.capacity and not kind.pairs else 1
+        total = max(total, tree + trips * float(from_depot.min()))
     if kind.capacity and not kind.pairs:
         demand = np.asarray(network.demand[first:], np.float64)
         back = np.zeros(len(demand), bool) if network.back is None else np.asarray(network.back[first:])

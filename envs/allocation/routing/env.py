@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -63,8 +64,9 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         customers: nodes to visit (pickups and deliveries count each; a TSP counts its start).
         vehicles: number of agents; None: the variant's own.
         task: one layout of the instances, or several; None: all.
-        instance: name of a benchmark instance of CVRPLIB in the package VRPSolverEasy (extra `traces`), e.g. "A-n32-k5": the one task is
-            then that instance, with its rounded distances. For CVRP, mCVRP and CVRP-minmax, OVRP and SDVRP.
+        instance: name of a benchmark instance in the package VRPSolverEasy (extra `traces`), or a path of a file in its format, ending in
+            .vrp, .txt or .mdvrp: the one task is then that instance, with its lengths. "A-n32-k5" for CVRP, mCVRP, CVRP-minmax, OVRP and
+            SDVRP; "R101" for VRPTW, mVRPTW and OVRPTW; "p01" for MDVRP and MDOVRP, with its depots. See `routing.instances`.
         observation: "dict", or "flat", one float32 vector.
         conditioning: how the task is shown: "one_hot", "id" or "hidden".
         horizon: step limit; None: enough for every legal play.
@@ -85,6 +87,10 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         check_choice("observation", self.observation, ("dict", "flat"))
         check_choice("conditioning", self.conditioning, ("one_hot", "id", "hidden"))
         check_choice("split", self.split, ("train", "test"))
+        if self.instance is not None:
+            from envs.allocation.routing.instances import check
+
+            check(self.instance, self.variant)
         _check_number("customers", self.customers, 4)
         if self.kind.pairs and self.customers % 2:
             raise ValueError(f"customers={self.customers}: pickups and deliveries need an even number")
@@ -96,10 +102,6 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             _check_number("horizon", self.horizon, 1)
         if isinstance(self.task, list):
             object.__setattr__(self, "task", tuple(self.task))
-        if self.instance is not None:
-            from envs.allocation.routing.instances import check
-
-            check(self.instance, self.variant)
 
     offers_starts = True  # where there is one vehicle
 
@@ -107,8 +109,16 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     @cached_property
     def kind(self) -> Variant:
-        """The attributes of the variant."""
-        return VARIANTS[self.variant]
+        """The attributes of the variant; a benchmark instance brings its own depots, with a vehicle each."""
+        kind = VARIANTS[self.variant]
+        if self._read is None or kind.depots == 1:
+            return kind
+        return kind._replace(depots=self._read.depots, fleet=max(kind.fleet, self._read.depots))
+
+    @property
+    def benchmark(self) -> str | None:
+        """The set of the benchmark instance; see `instances.SETS`."""
+        return None if self._read is None else self._read.kind
 
     @property
     def sense(self) -> str:  # type: ignore[override]
@@ -122,7 +132,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
     def num_customers(self) -> int:
         """Nodes besides the depots."""
         if self._fixed is not None:
-            return self._fixed.place.shape[0] - 1
+            return self._fixed.place.shape[0] - self.kind.depots
         return self.customers - 1 if self.kind.start_counts else self.customers
 
     @cached_property
@@ -132,11 +142,15 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     @cached_property
     def _fixed(self) -> Network | None:
+        return None if self._read is None else self._read.network
+
+    @cached_property
+    def _read(self) -> Any:
         if self.instance is None:
             return None
-        from envs.allocation.routing.instances import load
+        from envs.allocation.routing.instances import read
 
-        return load(self.instance)
+        return read(self.instance)
 
     @cached_property
     def suite(self) -> TaskSuite:
@@ -152,7 +166,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         if planted is not None:
             rows[{RING: "ring", STACKS: "stacks"}[planted]] = (planted, DISTANT)
         if self.instance is not None:
-            rows = {self.instance.replace("-", "_").lower(): (UNIFORM, DISTANT)}
+            rows = {PurePath(self.instance).stem.replace("-", "_").lower(): (UNIFORM, DISTANT)}
         # A legal step is a visit, a return or a retirement; split deliveries also visit to empty a vehicle.
         horizon = (4 if self.kind.split else 2) * self.num_customers + self.num_agents
         columns = zip(*((*row, horizon, i) for i, row in enumerate(rows.values())), strict=True)
@@ -171,6 +185,11 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
     def side(self) -> float:
         """Side of the square that holds all places."""
         return self._extent[1]
+
+    @property
+    def day(self) -> float:
+        """Time at which closed routes must be back, where there are windows."""
+        return DAY if self._fixed is None or self._fixed.latest is None else float(self._fixed.latest)
 
     @cached_property
     def is_depot(self) -> np.ndarray:
@@ -377,7 +396,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
             other = place[rules.partner(self)]
             columns += [other[:, 0], other[:, 1], flag(rules.is_pickup(self))]
         if network.ready is not None:
-            columns += [jnp.clip(x / DAY, 0, 1) for x in (network.ready, network.due, network.service)]
+            columns += [jnp.clip(x / self.day, 0, 1) for x in (network.ready, network.due, network.service)]
         if network.prize is not None:
             columns.append(jnp.minimum(network.prize, 1))
         if network.penalty is not None:
@@ -399,7 +418,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         if fleet.route is not None:
             columns.append(jnp.clip(1 - fleet.route / network.limit, 0, 1))
         if fleet.clock is not None:
-            columns.append(jnp.clip(fleet.clock / DAY, 0, 1))
+            columns.append(jnp.clip(fleet.clock / self.day, 0, 1))
         if fleet.free is not None:
             under_way = fleet.free - rules.now(fleet)
             columns += [jnp.clip(under_way / jnp.float32(self.side), 0, 1), (under_way <= 0) & fleet.alive, fleet.alive]
@@ -415,6 +434,12 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         return jnp.concatenate([nodes.reshape(-1), self._vehicles(state, place).reshape(-1), at.reshape(-1)]).astype(jnp.float32)
 
     # On the host.
+
+    def check_instance(self, instance: Fleet) -> None:
+        from envs.allocation.routing.bound import lengths
+        from envs.allocation.routing.checks import check
+
+        check(self.kind, instance.network, lengths(self, instance.network))
 
     def bound(self, instance: Fleet, task: TaskRow) -> float:
         from envs.allocation.routing.bound import bound

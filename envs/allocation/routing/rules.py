@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.routing.generator import Network, span
+from envs.allocation.routing.instances import rounded
 
 if TYPE_CHECKING:
     from envs.allocation.routing.env import Routing
@@ -84,9 +85,8 @@ def now(fleet: Fleet) -> jax.Array:
 
 
 def distance(env: Routing, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Length of the way between places `[..., 2]`; benchmark instances round it to whole numbers."""
-    length = span(a, b)
-    return length if env.instance is None else jnp.floor(length + 0.5)
+    """Length of the way between places `[..., 2]`; benchmark instances round it as their set does."""
+    return rounded(env.benchmark, span(a, b), jnp)
 
 
 def returns(env: Routing) -> bool:

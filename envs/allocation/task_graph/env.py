@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import within
 from envs.allocation.task_graph import generator, kitchen
 from envs.allocation.task_graph.generator import CREW, GRAPH, KITCHEN, PLANTED, Graph, rules_of
 from envs.allocation.task_graph.planning import Paths, critical_paths, shortest
@@ -131,6 +132,13 @@ class TaskGraph(TaskRoom[Work, tuple, TaskRow]):
         from envs.allocation.task_graph.references import ListScheduling, Searched
 
         return {"random": RandomReference(self), "heuristic": ListScheduling(self), "expert": Searched(self)}
+
+    def check_instance(self, instance: Work) -> None:
+        graph = instance.graph
+        for name in ("duration", "price"):
+            within(name, getattr(graph, name), 0)
+        for name in ("sources", "targets"):
+            within(name, getattr(graph, name), 0, np.asarray(graph.held).shape[0])
 
     def bound(self, instance: Work, task: TaskRow) -> float:
         """The optimal makespan where it is known, else the largest of the bounds in `bound.lower_bound`."""

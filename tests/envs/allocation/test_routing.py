@@ -1,4 +1,5 @@
 import itertools
+import math
 from dataclasses import replace
 from functools import cache, partial
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import envs
-from envs.allocation.base import instances, play
+from envs.allocation.base import bounds, check_instances, instances, play
 from envs.allocation.routing import anneal, rules, solve
 from envs.allocation.routing import instances as benchmark
 from envs.allocation.routing.bound import lengths, tour
@@ -428,6 +429,272 @@ def test_lengths_of_whole_coordinates_are_rounded_as_exact_ones():
         assert np.array_equal(jax.jit(partial(rules.distance, env))(points[:, None], points), exact)
 
 
+def test_solomon_instances_count_tenths():
+    env = Routing(variant="VRPTW", instance="R101")
+    assert (env.nodes, env.suite.names, env.day, benchmark.published("R101")) == (101, ("r101",), 2300.0, 16377)
+    params = env.default_params()
+    state, first = env.reset(jax.random.key(0), params)
+    network = state.network
+    assert first.observation in env.observation_space and int(network.capacity) == 200 and int(network.demand.sum()) == 1458
+    assert (network.ready[1], network.due[1], network.service[1], network.latest) == (1610, 1710, 100, 2300)
+    # From (35, 35) to (41, 49): 15.2315... Customer 1 opens at 161.0 and takes 10.0.
+    state, timestep = env.step(jax.random.key(0), state, jnp.int32(1), params)
+    assert timestep.metrics["score"] == 152 and state.clock[0] == 1710
+    assert len(benchmark.names("CVRPTW")) == 116 and benchmark.published("C1_2_1") is None and benchmark.published("R113") is None
+    assert Routing(variant="mVRPTW", instance="C201").num_agents == 3 and Routing(variant="OVRPTW", instance="RC208").kind.open
+    for name in ("C109", "RC101", "R211"):
+        place = np.asarray(benchmark.load(name).place).astype(np.int64)
+        square = np.square(place[:, None] - place).sum(-1)
+        points = jnp.asarray(place, jnp.float32)
+        exact = np.vectorize(math.isqrt)(square)
+        assert np.array_equal(jax.jit(partial(rules.distance, Routing(variant="VRPTW", instance=name)))(points[:, None], points), exact)
+
+
+def test_cordeau_instances_bring_their_depots():
+    env = Routing(variant="MDVRP", instance="p01")
+    assert (env.kind.depots, env.num_agents, env.nodes, env.home.tolist()) == (4, 4, 54, [0, 1, 2, 3])
+    state, _ = env.reset(jax.random.key(0), env.default_params())
+    # The file has its depots behind its customers.
+    assert state.network.place[:5].tolist() == [[20, 20], [30, 40], [50, 30], [60, 50], [37, 52]]
+    assert state.network.demand[:6].tolist() == [0, 0, 0, 0, 7, 30] and int(state.network.capacity) == 80
+    action = jnp.asarray([4, 1, 2, 3])
+    _, timestep = env.step(jax.random.key(0), state, action, env.default_params())
+    assert timestep.metrics["score"] == pytest.approx(np.hypot(17, 32))  # not rounded
+    assert Routing(variant="MDOVRP", instance="p05").num_agents == 3 and benchmark.published("p01") == 576.87
+    assert Routing(variant="MDVRP", instance="p01", vehicles=6).home.tolist() == [0, 1, 2, 3, 0, 1]
+    with pytest.raises(ValueError, match="p08.*limited duration"):
+        Routing(variant="MDVRP", instance="p08")
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "iterations", "share"),
+    [
+        ("VRPTW", "C101", 500, 1e-6),
+        ("VRPTW", "R101", 500, 0.02),
+        ("MDVRP", "p01", 1000, 0.01),
+        pytest.param("VRPTW", "RC101", 6000, 0.02, marks=pytest.mark.slow),
+        pytest.param("MDVRP", "p02", 2000, 0.005, marks=pytest.mark.slow),
+        pytest.param("MDVRP", "p12", 2000, 0.005, marks=pytest.mark.slow),
+    ],
+)
+def test_pyvrp_is_near_the_published_values(variant, name, iterations, share):
+    pytest.importorskip("pyvrp")
+    env, wanted = Routing(variant=variant, instance=name), benchmark.published(name)
+    states, rows = instances(env, 1)
+    score, order = solve.routes(env, one(states), iterations)
+    assert wanted * (1 - 1e-5) <= score <= wanted * (1 + share)
+    visits = order[(order >= env.kind.depots) & (order < env.nodes)]
+    assert sorted(visits.tolist()) == list(range(env.kind.depots, env.nodes))
+    # The rules of the environment agree, move by move.
+    plan = solve.Solver(env, iterations).driven(jnp.pad(jnp.asarray(order), (0, 2 * env.nodes + env.kind.depots - len(order))))
+    assert play(env, Planned(env, plan), states, rows)[0] == pytest.approx(score, rel=1e-5)
+
+
+class Planned(solve.Solver):
+    """Drives a plan that is there already."""
+
+    def __init__(self, env, plan):
+        object.__setattr__(self, "env", env)
+        object.__setattr__(self, "known", plan)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def plan(self, state, params):
+        return self.known
+
+
+def ortools_score(env, instance, solutions=400):
+    """Length of the routes that OR-tools' routing solver finds by guided local search, within so many solutions."""
+    routing_enums_pb2 = pytest.importorskip("ortools.constraint_solver.routing_enums_pb2")
+    from ortools.constraint_solver import pywrapcp
+
+    network, scale, nodes = instance.network, 100_000, env.nodes
+    way = np.rint(lengths(env, network) * scale).astype(int)
+    vehicles = env.num_customers
+    manager = pywrapcp.RoutingIndexManager(nodes, vehicles, 0)
+    model = pywrapcp.RoutingModel(manager)
+    at = manager.IndexToNode
+    back = lambda a, b: 0 if env.kind.open and b == 0 else int(way[a, b])  # noqa: E731
+    model.SetArcCostEvaluatorOfAllVehicles(model.RegisterTransitCallback(lambda i, j: back(at(i), at(j))))
+    load = model.RegisterUnaryTransitCallback(lambda i: int(network.demand[at(i)]))
+    model.AddDimension(load, 0, int(network.capacity), True, "load")
+    if env.kind.windows:
+        whole = lambda x: int(round(float(x) * scale))  # noqa: E731
+        spent = lambda i, j: whole(network.service[at(i)]) + back(at(i), at(j))  # noqa: E731
+        latest = whole(network.latest) if not env.kind.open else 10 * whole(network.latest)
+        model.AddDimension(model.RegisterTransitCallback(spent), latest, latest, True, "time")
+        time = model.GetDimensionOrDie("time")
+        for node in range(1, nodes):
+            time.CumulVar(manager.NodeToIndex(node)).SetRange(whole(network.ready[node]), whole(network.due[node]))
+    search = pywrapcp.DefaultRoutingSearchParameters()
+    search.first_solution_strategy = routing_enums_pb2.FirstSolutionStrategy.PARALLEL_CHEAPEST_INSERTION
+    search.local_search_metaheuristic = routing_enums_pb2.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
+    search.solution_limit = solutions
+    search.time_limit.seconds = 20
+    return model.SolveWithParameters(search).ObjectiveValue() / scale
+
+
+@pytest.mark.parametrize("variant", ["CVRP", "VRPTW", "OVRP"])
+def test_ortools_finds_no_less_than_the_bound_and_what_pyvrp_finds(variant):
+    pytest.importorskip("pyvrp")
+    env = Routing(variant=variant, customers=9, task="uniform")
+    states, rows = instances(env, 3, seed=7)
+    states, rows = jax.device_get((states, rows))
+    for i in range(3):
+        instance, row = (jax.tree.map(lambda leaf, i=i: leaf[i], tree) for tree in (states, rows))
+        found = ortools_score(env, instance)
+        assert env.bound(instance, row) <= found * (1 + 1e-4)
+        assert solve.routes(env, instance, 500)[0] == pytest.approx(found, rel=1e-4)
+
+
+# ---- instances of one's own -------------------------------------------------------------------------------------------------------------
+
+TINY = """NAME : tiny
+DIMENSION : 4
+EDGE_WEIGHT_TYPE : EUC_2D
+CAPACITY : {capacity}
+NODE_COORD_SECTION
+1 0 0
+2 3 4
+3 {x} 0
+4 0 8
+DEMAND_SECTION
+1 {depot}
+2 {demand}
+3 2
+4 2
+DEPOT_SECTION
+1
+-1
+EOF
+"""
+FINE = {"capacity": 5, "x": 6, "depot": 0, "demand": 3}
+DAYS = """tiny
+
+VEHICLE
+NUMBER     CAPACITY
+  2         {capacity}
+
+CUSTOMER
+CUST NO.  XCOORD.  YCOORD.  DEMAND  READY TIME  DUE DATE  SERVICE TIME
+
+0 0 0 0 0 {latest} 0
+1 3 4 {demand} {ready} {due} {service}
+2 0 8 1 0 90 2
+"""
+FINE_DAY = {"capacity": 5, "latest": 100, "demand": 3, "ready": 10, "due": 20, "service": 2}
+
+
+def test_an_instance_of_ones_own(tmp_path):
+    file = tmp_path / "my-own.vrp"
+    file.write_text(TINY.format(**FINE))
+    env = Routing(variant="CVRP", instance=str(file))
+    assert env.suite.names == ("my_own",) and env.nodes == 4 and benchmark.published(str(file)) is None
+    state, _ = env.reset(jax.random.key(0), env.default_params())
+    for node, score in ((1, 5), (2, 10), (0, 16)):  # 5 to (3, 4), 5 on to (6, 0), 6 home: full
+        state, timestep = env.step(jax.random.key(0), state, jnp.int32(node), env.default_params())
+        assert timestep.metrics["score"] == score
+    file = tmp_path / "my-day.txt"
+    file.write_text(DAYS.format(**FINE_DAY))
+    env = Routing(variant="VRPTW", instance=str(file))
+    state, _ = env.step(jax.random.key(0), env.reset(jax.random.key(0), env.default_params())[0], jnp.int32(1), env.default_params())
+    assert state.clock[0] == 120 and state.cost == 50  # waits until 10.0, serves for 2.0
+    file = tmp_path / "two.mdvrp"
+    file.write_text("2 1 2 2\n0 5\n0 5\n1 0 1 0 3 1 2 1 2\n2 9 9 0 4 1 2 1 2\n3 0 0 0 0 0 0\n4 9 8 0 0 0 0\n")
+    env = Routing(variant="MDVRP", instance=str(file))
+    assert env.kind.depots == 2 and env.num_agents == 3 and env._fixed.place.tolist() == [[0, 0], [9, 8], [0, 1], [9, 9]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"demand": -3}, r"demand\[1\]=-3: a finite number of at least 0"),
+        ({"demand": "nan"}, r"demand\[1\]=nan: a finite number"),
+        ({"demand": 2.5}, r"demand\[1\]=2.5: a whole number"),
+        ({"demand": 6}, r"demand\[1\]=6: at most 5, the capacity of every vehicle"),
+        ({"depot": 1}, r"demand\[0\]=1: a depot has 0"),
+        ({"capacity": -5}, r"capacity=-5: a finite number of at least 0"),
+        ({"capacity": "nan"}, "capacity=nan"),
+        ({"capacity": 0}, r"capacity=0: a finite number of at least 1"),
+        ({"x": "inf"}, r"place\[2, 0\]=inf: a finite number"),
+        ({"x": "six"}, "six"),
+        ({"x": "0 0"}, "tiny.vrp"),
+    ],
+)
+def test_bad_numbers_in_files_are_named(tmp_path, change, message):
+    file = tmp_path / "tiny.vrp"
+    file.write_text(TINY.format(**(FINE | change)))
+    with pytest.raises(ValueError, match=message) as error:
+        Routing(variant="CVRP", instance=str(file))
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"due": 5}, r"due\[1\]=50: a window must not close before it opens \(100\)"),
+        ({"ready": 0, "due": 4}, r"due\[1\]=40: a window must not close before a vehicle can be there \(50\)"),
+        ({"ready": "nan"}, r"ready\[1\]=nan: a finite number of at least 0"),
+        ({"ready": -1}, r"ready\[1\]=-10: a finite number of at least 0"),
+        ({"service": -2}, r"service\[1\]=-20"),
+        ({"service": 90}, r"due\[1\]=200: who is served when the window opens must be home by 1000 \(1050\)"),
+        ({"demand": 9}, r"demand\[1\]=9: at most 5"),
+    ],
+)
+def test_bad_windows_in_files_are_named(tmp_path, change, message):
+    file = tmp_path / "tiny.txt"
+    file.write_text(DAYS.format(**(FINE_DAY | change)))
+    with pytest.raises(ValueError, match=message):
+        Routing(variant="VRPTW", instance=str(file))
+
+
+def test_files_of_another_kind_are_named(tmp_path):
+    file = tmp_path / "tiny.vrp"
+    file.write_text(TINY.format(**FINE))
+    with pytest.raises(ValueError, match="format of CVRP; variant 'VRPTW' takes CVRPTW"):
+        Routing(variant="VRPTW", instance=str(file))
+    (tmp_path / "empty.vrp").write_text("")
+    for name in ("empty.vrp", "missing.vrp"):
+        with pytest.raises(ValueError, match=name):
+            Routing(variant="CVRP", instance=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("variant", "field", "index", "value", "message"),
+    [
+        ("CVRP", "demand", 3, -1, r"instance 1: demand\[3\]=-1: a finite number of at least 0"),
+        ("CVRP", "demand", 3, 99, r"demand\[3\]=99: at most 20"),
+        ("CVRP", "capacity", (), -4, "capacity=-4"),
+        ("CVRP", "place", (2, 1), np.nan, r"place\[2, 1\]=nan"),
+        ("PDPTW", "demand", 6, 4, r"demand\[6\]=4: a delivery is minus"),
+        ("VRPTW", "due", 2, 0.0, r"due\[2\]=0: a window must not close before it opens"),
+        ("VRPTW", "service", 2, np.nan, r"service\[2\]=nan"),
+        ("VRPL", "limit", (), 0.1, "at most the limit 0.1"),
+        ("VRPL", "limit", (), np.nan, "limit=nan"),
+        ("OP", "prize", 2, -0.5, r"prize\[2\]=-0.5"),
+        ("SPCTSP", "real", 2, np.inf, r"real\[2\]=inf"),
+        ("PCTSP", "penalty", 2, np.nan, r"penalty\[2\]=nan"),
+    ],
+)
+def test_bad_numbers_in_what_somebody_builds_are_named(variant, field, index, value, message):
+    env = Routing(variant=variant, customers=8)
+    states, rows = instances(env, 2)
+    bounds(env, states, rows)  # legal as it is drawn
+    changed = jnp.asarray(getattr(states.network, field)).at[(1, *np.atleast_1d(np.asarray(index, int)))].set(value)
+    states = replace(states, network=replace(states.network, **{field: changed}))
+    for call in (partial(bounds, env), partial(play, env, env.references["heuristic"])):
+        with pytest.raises(ValueError, match=message):
+            call(states, rows)
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_what_is_drawn_is_legal(variant):
+    env = Routing(variant=variant, customers=8)
+    for i in range(len(env.suite)):
+        check_instances(env, instances(env, 20, task=env.suite.names[i], seed=i)[0])
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
@@ -442,6 +709,9 @@ def test_lengths_of_whole_coordinates_are_rounded_as_exact_ones():
         ({"conditioning": "goal"}, "conditioning='goal'"),
         ({"split": "valid"}, "split='valid'"),
         ({"instance": "A-n32-k6"}, "instance='A-n32-k6'.*nearest"),
+        ({"variant": "VRPTW", "instance": "R113"}, "instance='R113'.*nearest: .*R11"),
+        ({"variant": "MDVRPTW", "instance": "p01"}, "MDVRPTW' takes no benchmark instance; these do: CVRP"),
+        ({"variant": "CVRP", "instance": "R101"}, "these do: VRPTW, OVRPTW, mVRPTW"),
         ({"variant": "VRPTW", "instance": "A-n32-k5"}, "variant 'VRPTW'"),
     ],
 )
