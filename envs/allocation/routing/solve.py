@@ -91,14 +91,18 @@ def routes(env: Routing, instance: Fleet, iterations: int = 2000, seed: int = 0)
         raise RuntimeError(f"PyVRP found no feasible routes in {iterations} iterations")
     order: list[int] = []
     score = 0.0
-    for depot in range(first):
-        order += [nodes] if depot else []
-        for route in (one for one in best.routes() if one.start_depot() == depot):
-            stops = [activity.idx + first for activity in route.schedule() if activity.is_client()]  # numbered as they were added
-            ways = zip([depot, *stops], [*stops, depot], strict=True)
-            score += sum(0.0 if kind.open and b == depot else float(way[a, b]) for a, b in ways)
+    for home in range(first):
+        order += [nodes] if home else []
+        for route in (one for one in best.routes() if one.start_depot() == home):
+            stops = _stops(route, first)
+            score += float(way[[home, *stops[:-1]], stops].sum()) + (0.0 if kind.open else float(way[stops[-1], home]))
             order += [*stops, 0]
     return score, np.asarray(order, np.int32)
+
+
+def _stops(route: Any, first: int) -> list[int]:
+    """Nodes of a route: PyVRP numbers its clients from 0, in the order in which they were added."""
+    return [activity.idx + first for activity in route.schedule() if activity.is_client()]
 
 
 @dataclass(frozen=True)

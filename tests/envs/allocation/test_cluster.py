@@ -435,3 +435,22 @@ def test_pictures():
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.shape[1] > 400
         crowded = replace(state, tasks=np.full_like(state.tasks, 9))
         assert (env.render(crowded, jax.device_get(params)) != picture).any(-1).mean() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("field", "index", "value", "message"),
+    [
+        ("capacity", (3, 1), -64.0, r"instance 1: capacity\[3, 1\]=-64: a node needs more than 0"),
+        ("capacity", (0, 0), np.nan, r"capacity\[0, 0\]=nan: a finite number is needed"),
+        ("arriving", (2, 0), -1.0, r"arriving\[2, 0\]=-1: a finite number of at least 0"),
+        ("tasks", (2, 1, LEFT), np.nan, r"tasks\[2, 1, 2\]=nan"),
+        ("tasks", (2, 1, 3), 1.0, r"tasks\[..., 3\]\[2, 1\]=1: a dirty rate below 1"),
+    ],
+)
+def test_bad_instances_are_named(field, index, value, message):
+    env = Cluster(nodes=4, slots=4, neighbours=2, task="heavy", horizon=4)
+    states, rows = base.instances(env, 2)
+    base.check_instances(env, states)
+    changed = replace(states, **{field: getattr(states, field).at[(1, *index)].set(value)})
+    with pytest.raises(ValueError, match=message):
+        base.bounds(env, changed, rows)

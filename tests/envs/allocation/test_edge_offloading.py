@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.allocation.base import instances, play
+from envs.allocation.base import bounds, check_instances, instances, play
 from envs.allocation.edge_offloading import exact, heft, model, rules
 from envs.allocation.edge_offloading.bound import Applications
 from envs.allocation.edge_offloading.env import LEVELS, EdgeOffloading
@@ -397,3 +397,32 @@ def test_picture():
     picture = env.render(*jax.device_get((state, params)))
     assert picture.dtype == np.uint8 and picture.ndim == 3 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 6
     assert isinstance(envs.make("Allocation/EdgeOffloading-v0", users=4).default_params(), Params)
+
+
+@pytest.mark.parametrize(
+    ("field", "index", "value", "message"),
+    [
+        ("cycles", (1, 2), -1.0, r"instance 1: cycles\[1, 2\]=-1: a finite number of at least 0"),
+        ("input", (0, 0), np.nan, r"input\[0, 0\]=nan"),
+        ("output", (0, 1), np.inf, r"output\[0, 1\]=inf"),
+        ("speed", (1,), 0.0, r"speed\[1\]=0: a processor needs more than 0 GHz"),
+        ("server_speed", (0,), -4.0, r"server_speed\[0\]=-4"),
+        ("weight", (0, 0), 9.0, r"weight\[0, 0\]=9: a finite number of at least 1 and at most 4"),
+        ("release", (1, 0), -3, r"release\[1, 0\]=-3"),
+        ("near", (0, 0), 5, r"near\[0, 0\]=5"),
+        ("before", (1, 1), 2, r"before\[1, 1\]=2: a task depends on earlier ones"),
+    ],
+)
+def test_bad_instances_are_named(small, field, index, value, message):
+    env, states, rows, _ = small
+    world = states.world._replace(**{field: getattr(states.world, field).at[(1, *index)].set(value)})
+    for call in (bounds, lambda *args: play(env, env.references["local"], *args[1:])):
+        with pytest.raises(ValueError, match=message):
+            call(env, replace(states, world=world), rows)
+
+
+@pytest.mark.parametrize("applications", [1, 4])
+def test_what_is_drawn_is_legal(applications):
+    for task in ("light", "heavy", "deep", "alibaba"):
+        env = EdgeOffloading(users=6, applications=applications, task=task)
+        check_instances(env, instances(env, 10)[0])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.allocation.base import bounds, certify, instances, play
+from envs.allocation.base import bounds, certify, check_instances, instances, play
 from envs.allocation.job_shop import bound, generator
 from envs.allocation.job_shop.env import JobShop
 from envs.allocation.job_shop.generator import Routes
@@ -310,3 +310,21 @@ def test_picture(desk):
 def test_bad_input(wrong, named):
     with pytest.raises(ValueError, match=named):
         JobShop(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("duration", -2, r"instance 1: duration\[2, 0\]=-2: a finite number of at least 0"),
+        ("duration", 0, r"duration\[2, 0\]=0: an operation takes at least 1"),
+        ("machine", 9, r"machine\[2, 0\]=9: a finite number of at least 0 and at most 3"),
+    ],
+)
+def test_bad_instances_are_named(field, value, message):
+    env = JobShop(jobs=4, machines=4)
+    for task in env.suite.names:
+        check_instances(env, instances(env, 10, task=task)[0])
+    states, rows = instances(env, 2)
+    routes = states.routes._replace(**{field: getattr(states.routes, field).at[1, 2, 0].set(value)})
+    with pytest.raises(ValueError, match=message):
+        bounds(env, replace(states, routes=routes), rows)

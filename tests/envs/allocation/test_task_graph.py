@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.allocation.base import bounds, certify, instances, play
+from envs.allocation.base import bounds, certify, check_instances, instances, play
 from envs.allocation.task_graph import bound, generator, kitchen
 from envs.allocation.task_graph.env import COST_WEIGHT, TaskGraph
 from envs.allocation.task_graph.generator import Graph
@@ -316,3 +316,21 @@ def test_small_sizes_leave_out_what_they_cannot_hold():
     assert TaskGraph(items=12).suite.names == (
         "plan_over_graph_10", "kitchen_tomato_soup", "kitchen_garden_salad", "kitchen_pancakes", "kitchen_pasta",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("duration", -2, r"instance 1: duration\[1, 2\]=-2: a finite number of at least 0"),
+        ("price", -1, r"price\[1, 2\]=-1"),
+        ("sources", 99, r"sources\[1, 2\]=99: a finite number of at least 0 and at most \d+"),
+    ],
+)
+def test_bad_instances_are_named(field, value, message):
+    env = TaskGraph()
+    for task in env.suite.names:
+        check_instances(env, instances(env, 5, task=task)[0])
+    states, rows = instances(env, 2)
+    graph = states.graph._replace(**{field: getattr(states.graph, field).at[1, 1, 2].set(value)})
+    with pytest.raises(ValueError, match=message):
+        bounds(env, replace(states, graph=graph), rows)
