@@ -688,7 +688,10 @@ def test_bad_numbers_in_what_somebody_builds_are_named(variant, field, index, va
             call(states, rows)
 
 
-@pytest.mark.parametrize("variant", list(VARIANTS))
+QUICK = ("SDVRP", "VRPLTW", "MDVRPTW", "PDPTW", "SPCTSP")
+
+
+@pytest.mark.parametrize("variant", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS])
 def test_what_is_drawn_is_legal(variant):
     env = Routing(variant=variant, customers=8)
     for i in range(len(env.suite)):
