@@ -3,7 +3,7 @@
     python examples/deps_selector.py --learn 512 --test 256
 
 Shows: learns a head that predicts the steps of a goal from runs in random order, then plays held-out worlds in a fixed
-order, by plain distance and by prediction.
+order, by plain distance, by prediction (as DEPS does) and by the predicted steps of whole orders.
 """
 
 import argparse
@@ -12,6 +12,10 @@ import jax
 import numpy as np
 
 from envs.skillgraph.world import selector
+
+RIVALS = {
+    "fixed order": selector.fixed, "nearest": selector.nearest, "predicted steps": selector.predicted, "predicted order": selector.ahead,
+}  # fmt: skip
 
 
 def main(learn: int = 512, test: int = 256) -> dict[str, np.ndarray]:
@@ -22,7 +26,7 @@ def main(learn: int = 512, test: int = 256) -> dict[str, np.ndarray]:
     print(f"head: {len(steps)} goals to learn from, mean error {error:.2f} in log(1 + steps) on held-out ones")
     held_out = selector.ParallelGoals("test")
     totals = {}
-    for name, choose in (("fixed order", selector.fixed), ("nearest", selector.nearest), ("predicted steps", selector.predicted)):
+    for name, choose in RIVALS.items():
         run = held_out.episodes(test, choose)(jax.random.key(2), head)
         totals[name] = np.asarray(run["total"])
         saved = 100 * (1 - totals[name].mean() / totals["fixed order"].mean())

@@ -1,11 +1,14 @@
 """Which of several goals first: the selector of DEPS (Wang et al., 2023), with a learned head that predicts the steps that each would take.
 
 Goals are parallel when none waits for another. The head is a small network, trained by regression on the steps that the planner took for
-goals in random order; the selector takes the goal with the fewest predicted steps. Its rivals are a fixed order and the plain distance.
+goals in random order; the selector takes the goal with the fewest predicted steps, as DEPS does, or the first goal of the order with the
+fewest in all (`ahead`), where the same head says how many steps each goal will take from the place of another one. Their rivals are a fixed
+order and the plain distance.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,11 +28,12 @@ from envs.skillgraph.world.generation import ENSURED
 from envs.skillgraph.world.planner import PlannerReference, skill_graph
 from envs.skillgraph.world.state import MOBS, World
 
+# Things of the surface that take a few steps once they are reached: the order of goals matters where the ways between them take the time.
 GOALS = (
-    "log", "dirt", "sand", "cobblestone", "coal", "iron_ore", "wool", "beef", "milk_bucket", "feather", "sugar_cane", "gravel", "diamond",
-    "redstone", "pumpkin", "snowball", "clay_ball", "kelp",
+    "sand", "wool", "beef", "milk_bucket", "feather", "sugar_cane", "gravel", "pumpkin", "melon_slice", "snowball", "clay_ball", "kelp",
+    "cactus", "vine", "lily_pad", "red_mushroom", "brown_mushroom", "cocoa_beans",
 )  # fmt: skip
-START = {"iron_pickaxe": 1, "iron_shovel": 1, "shears": 1, "bucket": 1, "diamond_sword": 1}
+START = {"iron_pickaxe": 1, "iron_shovel": 1, "iron_axe": 1, "shears": 1, "bucket": 1, "diamond_sword": 1}
 PARALLEL = 3
 LIMIT = 500  # steps for all goals together
 TOO_LONG = 300.0  # what a goal that was never reached counts as
@@ -51,7 +55,15 @@ class Run(NamedTuple):
     log: dict[str, jax.Array]
 
 
-Choose = Callable[[Any, jax.Array, jax.Array], jax.Array]  # (head, features [G, F], open goals bool[G]) -> number of the goal
+class Outlook(NamedTuple):
+    """What a selector sees of its goals. now: float32[PARALLEL, F] features of each from where the agent stands; then: float32[PARALLEL,
+    PARALLEL, F] features of the second from where the nearest thing of the first is."""
+
+    now: jax.Array
+    then: jax.Array
+
+
+Choose = Callable[[Any, Outlook, jax.Array], jax.Array]  # (head, outlook, open goals bool[PARALLEL]) -> number of the goal
 
 
 @dataclass(frozen=True)
@@ -90,29 +102,36 @@ class ParallelGoals:
         first = jax.tree.map(lambda x: x[0], rows)
         return first._replace(plant=jnp.pad(plants, (0, ENSURED - plants.shape[0])), animals=jnp.pad(animals, (0, MOBS - animals.shape[0])))
 
-    def features(self, world: World, goals: jax.Array) -> jax.Array:
-        """float32[PARALLEL, F] of the goals: which it is, how far the nearest of its things is, and what the surroundings are."""
+    def outlook(self, world: World, goals: jax.Array) -> Outlook:
+        """What can be said of goals (int32[PARALLEL]) in a world."""
         b = self.env.blocks
         wanted = jnp.asarray(self.things)[goals]
-        place = world.position
         layer, row, column = (jnp.asarray(x) for x in np.ogrid[:LAYERS, : world.map.shape[1], : world.map.shape[2]])
-        far = 4 * jnp.abs(layer - place[0]) + jnp.abs(row - place[1]) + jnp.abs(column - place[2])
         kind = len(b) + world.herd.kind.astype(jnp.int32)
         herd = world.herd.position.astype(jnp.int32)
-        mob_far = jnp.abs(herd - place).sum(-1)
-
-        def nearest(which):
-            cells = which[: len(b)][world.map.astype(jnp.int32)]
-            mobs = which[jnp.minimum(kind, which.shape[0] - 1)] & (world.herd.kind > 0)
-            return jnp.minimum(jnp.where(cells, far, 255).min(), jnp.where(mobs, mob_far, 255).min())
-
-        distance = jax.vmap(nearest)(wanted).astype(jnp.float32)
-        view = jax.lax.dynamic_slice(world.map, (place[0], place[1] - 4, place[2] - 4), (1, 9, 9))
-        ground = jnp.stack([(view == b.index[name]).mean() for name in GROUNDS])
-        shared = jnp.concatenate([ground, jax.nn.one_hot(place[0], LAYERS)])
+        there = jax.vmap(lambda which: which[: len(b)][world.map.astype(jnp.int32)])(wanted)
+        alive = jax.vmap(lambda which: which[jnp.minimum(kind, which.shape[0] - 1)])(wanted) & (world.herd.kind > 0)
         which = jax.nn.one_hot(goals, len(GOALS))
-        near = jnp.stack([jnp.log1p(distance), distance / 64.0], -1)
-        return jnp.concatenate([which, near, jnp.broadcast_to(shared, (PARALLEL, shared.shape[0]))], -1)
+
+        def seen_from(place):
+            """Features [PARALLEL, F] from a place, and where the nearest thing of each goal is, int32[PARALLEL, 3]."""
+            far = 4 * jnp.abs(layer - place[0]) + jnp.abs(row - place[1]) + jnp.abs(column - place[2])
+            far_mobs = jnp.abs(herd - place).sum(-1)
+            cells = jnp.where(there, far, 255).reshape(PARALLEL, -1)
+            mobs = jnp.where(alive, far_mobs, 255)
+            best, best_mob = jnp.argmin(cells, -1), jnp.argmin(mobs, -1)
+            distance, distance_mob = cells.min(-1), mobs.min(-1)
+            cell = jnp.stack(jnp.unravel_index(best, world.map.shape), -1)
+            where = jnp.where((distance_mob < distance)[:, None], herd[best_mob], cell)
+            distance = jnp.minimum(distance, distance_mob).astype(jnp.float32)
+            view = jax.lax.dynamic_slice(world.map, (place[0], place[1] - 4, place[2] - 4), (1, 9, 9))
+            ground = jnp.stack([(view == b.index[name]).mean() for name in GROUNDS])
+            shared = jnp.concatenate([ground, jax.nn.one_hot(place[0], LAYERS)])
+            near = jnp.stack([jnp.log1p(distance), distance / 64.0], -1)
+            return jnp.concatenate([which, near, jnp.broadcast_to(shared, (PARALLEL, shared.shape[0]))], -1), where
+
+        now, places = seen_from(world.position)
+        return Outlook(now, jax.vmap(lambda place: seen_from(place)[0])(places))
 
     def episodes(self, number: int, choose: Choose) -> Callable[[jax.Array, Any], dict[str, jax.Array]]:
         """A compiled run of `number` worlds: (key, head) -> steps int32[number] until all goals are reached (LIMIT if they are not), done
@@ -125,16 +144,16 @@ class ParallelGoals:
             goals = jax.random.permutation(pick, len(GOALS))[:PARALLEL]
             world, _ = env.reset(split_key(start, self.split), Params(shared, self.mixed_row(goals)))
             log = {
-                "features": jnp.zeros(jax.eval_shape(self.features, world, goals).shape),
+                "features": jnp.zeros(jax.eval_shape(self.outlook, world, goals).now.shape),
                 "steps": jnp.full(PARALLEL, int(TOO_LONG)),
                 "reached": jnp.zeros(PARALLEL, bool),
             }
             return Run(goals, steps, world, jnp.ones(PARALLEL, bool), jnp.int32(-1), jnp.int32(0), jnp.int32(0), log)
 
         def go_on(run, t, head):
-            features = self.features(run.world, run.goals)
+            outlook = self.outlook(run.world, run.goals)
             fresh = run.current < 0
-            chosen = jnp.where(fresh, choose(head, features, run.open), run.current)
+            chosen = jnp.where(fresh, choose(head, outlook, run.open), run.current)
             since = jnp.where(fresh, t, run.since)
             one_hot = jnp.arange(PARALLEL) == chosen
             tasks = env.suite.take(run.goals)
@@ -144,7 +163,7 @@ class ParallelGoals:
             world, _ = env.advance(act, run.world, action, params)
             reached = world.inventory[tasks.target[chosen]] > 0
             log = {
-                "features": jnp.where(one_hot[:, None] & fresh, features, run.log["features"]),
+                "features": jnp.where(one_hot[:, None] & fresh, outlook.now, run.log["features"]),
                 "steps": jnp.where(one_hot & reached, t + 1 - since, run.log["steps"]),
                 "reached": run.log["reached"] | (one_hot & reached),
             }
@@ -164,19 +183,35 @@ class ParallelGoals:
         return jax.jit(play)
 
 
-def fixed(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
+def fixed(head: Any, outlook: Outlook, open_goals: jax.Array) -> jax.Array:
     """The goals in the order in which they are listed."""
     return jnp.argmax(open_goals)
 
 
-def nearest(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
+def nearest(head: Any, outlook: Outlook, open_goals: jax.Array) -> jax.Array:
     """The goal whose nearest thing is nearest by plain distance."""
-    return jnp.argmin(jnp.where(open_goals, features[:, len(GOALS)], jnp.inf))
+    return jnp.argmin(jnp.where(open_goals, outlook.now[:, len(GOALS)], jnp.inf))
 
 
-def predicted(head: Any, features: jax.Array, open_goals: jax.Array) -> jax.Array:
-    """The goal with the fewest predicted steps."""
-    return jnp.argmin(jnp.where(open_goals, predict(head, features), jnp.inf))
+def predicted(head: Any, outlook: Outlook, open_goals: jax.Array) -> jax.Array:
+    """The goal with the fewest predicted steps: DEPS's selector."""
+    return jnp.argmin(jnp.where(open_goals, predict(head, outlook.now), jnp.inf))
+
+
+def ahead(head: Any, outlook: Outlook, open_goals: jax.Array) -> jax.Array:
+    """The first goal of the order with the fewest predicted steps in all."""
+    steps = jnp.expm1(predict(head, jnp.concatenate([outlook.now[None], outlook.then])))  # from here, from each goal's place
+    orders = np.array(list(itertools.permutations(range(PARALLEL))))
+
+    def cost(order):
+        at, total = jnp.int32(0), jnp.float32(0)
+        for goal in order:
+            total += jnp.where(open_goals[goal], steps[at, goal], 0.0)
+            at = jnp.where(open_goals[goal], goal + 1, at)
+        return total
+
+    best = jnp.asarray(orders)[jnp.argmin(jnp.stack([cost(order) for order in orders]))]
+    return best[jnp.argmax(open_goals[best])]
 
 
 def predict(head: Any, features: jax.Array) -> jax.Array:
