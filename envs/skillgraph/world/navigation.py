@@ -138,12 +138,13 @@ def descend(b: Blocks, key: jax.Array, state: World, field: jax.Array) -> jax.Ar
     return jnp.where(stuck, aside, move).astype(jnp.int32)
 
 
-def put(state: World, sight: Sight, which: jax.Array, spared: np.ndarray) -> jax.Array:
+def put(state: World, sight: Sight, which: jax.Array, spared: np.ndarray, free: jax.Array | None = None) -> jax.Array:
     """The action that puts a block down (`which`), or makes room for it: mines what is ahead (unless it is one of the blocks `spared`), or
-    turns."""
+    turns; where some directions are `free` (bool[4]), goes there."""
     front = sight.around[state.facing]
     clear = state.legal[ATTACK] & ~(front == jnp.asarray(spared)).any() & (state.facing < UP)
     moves = state.legal[FIRST_MOVE : FIRST_MOVE + UP]
+    moves = moves if free is None else jnp.where((moves & free).any(), moves & free, moves)
     return jnp.where(state.legal[which], which, jnp.where(clear, ATTACK, FIRST_MOVE + jnp.argmax(moves)))
 
 

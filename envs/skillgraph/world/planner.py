@@ -170,7 +170,8 @@ class PlannerReference:
         # 2. What is missing from the ground and can be had with the tools at hand. 3. A station: put it down if it is in the inventory,
         # else go back to one. 4. Wait beside the furnace.
         which, has_place = place_now(graph, plan, asked, now)
-        place = navigation.put(state, sight, which, np.asarray(graph.station_block))
+        free = mechanics.can_enter(self.env.blocks, sight, state.position)[:UP]
+        place = navigation.put(state, sight, which, np.asarray(graph.station_block), free)
         hit, use = fetch_masks(graph, plan, asked)
         reflex, needed = survive(self.env.blocks, self.env.mob_kinds, params.shared, state, sight)
         step, found = self._walk(key, state, sight, hit, use, asked, now.cooking > 0, can_craft | needed, has_place)
@@ -185,8 +186,12 @@ class PlannerReference:
         the agent is busy with something else, nor a way where it can place what is to be placed and there is no goal."""
         b = self.env.blocks
         gives = mechanics.breakable(b, self.env.shared_params(), state.inventory)
-        found, some, field = one_by_one(self._way)(state, gives, hit, use, asked.short, places, ~busy)
-        act, acts = navigation.handle(b, state, sight, hit & found, use & found)
+        # Where no animal of a wanted kind is left, others are killed: new ones appear only while there are few.
+        m = self.env.mob_kinds
+        animals = np.concatenate([np.zeros(len(b), bool), ~m.hostile & (m.damage == 0) & ~m.water & (np.arange(len(m)) > 0)])
+        others = jnp.asarray(animals) & (hit | use)[len(b) :].any() & ~near_work
+        found, hunts, some, field = one_by_one(self._way)(state, gives, hit, use, others, asked.short, places, ~busy)
+        act, acts = navigation.handle(b, state, sight, jnp.where(hunts, others, hit & found), use & found)
         step = navigation.descend(b, key, state, field)
         # Nowhere to go: wait in the open, where animals come by.
         up = jnp.where(state.facing == UP, ATTACK, FIRST_MOVE + UP)
@@ -195,19 +200,23 @@ class PlannerReference:
         return jnp.where(acts, act, jnp.where(some, step, idle)), found
 
     def _way(
-        self, state: World, gives: jax.Array, hit: jax.Array, use: jax.Array, short: jax.Array, places: jax.Array, wanted: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Whether there is a goal, whether there is that or a station which is asked for, and the distance field of it."""
+        self, state: World, gives: jax.Array, hit: jax.Array, use: jax.Array, others: jax.Array, short: jax.Array, places: jax.Array,
+        wanted: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:  # fmt: skip
+        """Whether there is a goal; whether there is none, nor a station that is asked for, but one of the `others`; whether there is any of
+        these; and the distance field of it."""
         b = self.env.blocks
-        nowhere = navigation.nowhere(state)
+        nowhere, no = navigation.nowhere(state), jnp.bool_(False)
 
         def look():
             there = navigation.places(b, state, hit, use)
             found = there.any()
             station = jnp.zeros(len(b), bool).at[np.asarray(self.graph.station_block)].set(short)
             there = jnp.where(found, there, station[state.map.astype(jnp.int32)])
+            hunts = ~there.any() & others.any()
+            there = jnp.where(hunts, navigation.places(b, state, others, others & False), there)
             walks = found | ~places
             field = jax.lax.cond(walks, lambda: navigation.distance_field(b, gives, state, there), lambda: nowhere)
-            return found, there.any(), field
+            return found, hunts, there.any(), field
 
-        return jax.lax.cond(wanted, look, lambda: (jnp.bool_(False), jnp.bool_(False), nowhere))
+        return jax.lax.cond(wanted, look, lambda: (no, no, no, nowhere))
