@@ -46,9 +46,17 @@ class ConfigError(ValueError):
     """A key or value that the user must change. The message names the key and the legal values."""
 
 
-def key(help: str, default: Any = None, *, example: str | None = None, choices: tuple | None = None, least: float | None = None) -> Any:
-    """A dataclass field with its documentation; `least` is the smallest legal number."""
-    metadata = {"help": help, "example": example, "choices": choices, "least": least}
+def key(
+    help: str,
+    default: Any = None,
+    *,
+    example: str | None = None,
+    choices: tuple | None = None,
+    least: float | None = None,
+    empty: bool = False,
+) -> Any:
+    """A dataclass field with its documentation; `least` is the smallest legal number, `empty` says whether a list may be empty."""
+    metadata = {"help": help, "example": example, "choices": choices, "least": least, "empty": empty}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -119,13 +127,15 @@ class EvaluateConfig:
     env_kwargs: Mapping[str, Any] = key("`env_kwargs.<name>=` configures the environment", {})
     agent: AgentConfig = field(
         default_factory=AgentConfig,
-        metadata={"help": "a reference of the environment: random, heuristic, expert, planner", "example": "planner"},
+        metadata={"help": "a reference of the environment: see taskloom list references env=...", "example": "planner"},
     )
     checkpoint: str | int = key("last, best or an update number", "last")
     seeds: tuple[int, ...] | None = key("which seeds of the run; null: all", None, least=0)
     episodes: int = key("episodes per task", 50, least=1)
     explore: bool | None = key("sample actions instead of taking the best one; null: as the agent declares", None)
-    references: tuple[str, ...] | None = key("references beside what is evaluated; null: random and, beside a run, the strongest one", None)
+    references: tuple[str, ...] | None = key(
+        "references beside what is evaluated; null: random and, beside a run, the strongest one; []: none", None, empty=True
+    )
     bounds: bool = key("prove how good any policy could be on each episode, where the environment knows a bound", True)
     json: bool = key("print the result as JSON (--json)", False)
 
@@ -231,15 +241,15 @@ class ReportConfig:
     json: bool = key("print the result as JSON (--json)", False)
 
 
-LISTS = ("envs", "collections", "tasks", "agents", "experiments", "sizes", "data", "runs")
+LISTS = ("envs", "collections", "tasks", "references", "agents", "experiments", "sizes", "data", "runs")
 
 
 @dataclass(frozen=True)
 class ListConfig:
-    """List what there is: envs, collections, tasks, agents, experiments, sizes, data or runs."""
+    """List what there is: envs, collections, tasks, references, agents, experiments, sizes, data or runs."""
 
     what: str = key("what to list", "envs", choices=LISTS)
-    env: str | tuple[str, ...] | None = key("tasks: of this environment only", example="SkillGraph/Obtain-v0")
+    env: str | tuple[str, ...] | None = key("tasks, references: of this environment only", example="SkillGraph/Obtain-v0")
     agent: str | None = key("sizes: of this agent only", example="ppo")
     run_dir: str = key("runs: folder that holds the run folders", "runs")
     json: bool = key("print the result as JSON (--json)", False)
@@ -291,7 +301,7 @@ def legal_keys(cls: type) -> dict[str, dataclasses.Field]:
 
 def hint(name: str, legal: Iterable[str]) -> str:
     """`nearest: ...` or, where nothing is near, `legal: ...`."""
-    legal = sorted(legal)
+    legal = sorted(set(legal))
     near = difflib.get_close_matches(str(name), legal, 4, 0.5)
     if near:
         return f"nearest: {', '.join(near)}"
@@ -373,7 +383,7 @@ def _check_range(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     for item in value if isinstance(value, tuple) else (value,):
         if least is not None and item is not None and item < least:
             raise ConfigError(f"{name}={show(value)} is too small: expected at least {least:g}")
-    if isinstance(value, tuple) and not value:
+    if isinstance(value, tuple) and not value and not metadata.get("empty"):
         raise ConfigError(f"{name}=[] is empty: expected at least one value")
     if isinstance(value, tuple) and len(set(value)) != len(value):
         raise ConfigError(f"{name}={show(value)} holds a value twice")

@@ -91,6 +91,18 @@ def _tasks(config: ListConfig) -> tuple[Sequence[str], Rows]:
     return ("env", "task", "horizon", "splits"), rows
 
 
+def _references(config: ListConfig) -> tuple[Sequence[str], Rows]:
+    from baselines import build
+    from envs import catalog
+
+    rows = []
+    for env_id in build.env_ids(config.env if config.env is not None else [row.id for row in catalog.rows("env")]):
+        for name, reference in build.make_env(env_id).references.items():
+            doc = " ".join((type(reference).__doc__ or "").split())
+            rows.append({"env": env_id, "reference": name, "description": doc.split(". ")[0].rstrip(".")})
+    return ("env", "reference", "description"), rows
+
+
 def _agents(_: ListConfig) -> tuple[Sequence[str], Rows]:
     from agents import registry
     from baselines import compose
@@ -214,6 +226,7 @@ LISTINGS: dict[str, Callable[[ListConfig], tuple[Sequence[str], Rows]]] = {
     "envs": _envs,
     "collections": _collections,
     "tasks": _tasks,
+    "references": _references,
     "agents": _agents,
     "experiments": _experiments,
     "sizes": _sizes,

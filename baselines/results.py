@@ -20,6 +20,7 @@ from baselines import build
 from baselines.config import ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import machine, write_json
+from baselines.statistics import Interval
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
 
@@ -123,8 +124,9 @@ def evaluate_run(
     references: Sequence[str] | None = None,
     suffix: str = "",
     cached: bool = True,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`evaluate_seeds`, written to the run's `evaluations/<update>-<split>.json`."""
+    """`evaluate_seeds`, written to the run's `evaluations/<update>-<split>.json`, with the arguments of the environment."""
     folder = Path(run_dir) / "evaluations"
     content = evaluate_seeds(
         env,
@@ -137,6 +139,7 @@ def evaluate_run(
         cache=folder if cached else None,
         note=note,
     )
+    content = {**content, "env_kwargs": dict(env_kwargs or {})}
     try:
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{update}-{env.split}{suffix}.json", content)
@@ -150,11 +153,15 @@ def show(content: Mapping[str, Any], title: str) -> None:
     from baselines import listing
 
     columns, rows = table(content)
+    for row in rows:
+        for name, (low, high) in row.pop("intervals", {}).items():
+            if listing.text(low) != listing.text(high):
+                row[name] = f"{listing.text(row[name])} [{listing.text(low)}, {listing.text(high)}]"
     listing.show(columns, rows, title=title)
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of the table: a row per task and one for all of them."""
+    """Columns and rows of the table: a row per task and one for all of them. `intervals` of a row: column -> 95 % interval of its mean."""
     seeds = [Evaluation.from_json(json.dumps(e)) for e in content["seeds"].values()]
     references = {name: Evaluation.from_json(json.dumps(e)) for name, e in content["references"].items()}
     shown = {**({"agent": seeds} if seeds else {}), **{name: [e] for name, e in references.items()}}
@@ -173,17 +180,23 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
         columns.append("normalised score")
     bound = {name: np.asarray(values) for name, values in content.get("bounds", {}).items()}
     if bound:
-        columns += ["bound", "gap"]
-        judged = seeds or [references[strong[0] if strong else "random"]]
+        whose = "agent" if seeds else strong[0] if strong else "random"
+        columns += ["bound", f"{whose} gap"]
+        judged = seeds or [references[whose]]
+    best = content.get("best_known", {})
+    if best:
+        columns.append("best known")
     rows = []
     for task in (*first.names, *([None] if several else [])):
-        row: dict[str, Any] = {"task": task or "all tasks"}
+        row: dict[str, Any] = {"task": task or "all tasks", "intervals": {}}
         for who, evaluations in shown.items():
             row[f"{who} success"] = _percent(evaluations, task, "success_at_end")
             if who == "agent":
                 row[f"{who} ever"] = _percent(evaluations, task, "success_ever")
             for metric in extra:
                 row[f"{who} {metric}"] = float(np.mean([_mean(e, task, metric) for e in evaluations]))
+                interval = _interval(evaluations, task, metric)
+                row["intervals"][f"{who} {metric}"] = interval.low, interval.high
         if normal is not None:
             values = [v for k, v in normal.items() if task in (None, k)]
             row["normalised score"] = f"{np.mean(values):.1f}" if values else None
@@ -191,7 +204,9 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
             names = [task] if task else list(bound)
             row["bound"] = float(np.mean([bound[name].mean() for name in names]))
             found = np.concatenate([gaps(e.tasks[name]["score"], bound[name]) for e in judged for name in names])
-            row["gap"] = f"{np.median(found):.1f}%"
+            row[f"{whose} gap"] = f"{np.median(found):.1f}%"
+        if best:
+            row["best known"] = best.get(task)
         rows.append(row)
     return columns, rows
 
@@ -209,6 +224,14 @@ def _mean(evaluation: Evaluation, task: str | None, metric: str) -> float:
 
 def _percent(evaluations: Sequence[Evaluation], task: str | None, metric: str) -> str:
     """Share over all seeds with its interval, in percent."""
+    interval = _interval(evaluations, task, metric)
+    if round(interval.low, 3) == round(interval.high, 3):
+        return f"{100 * interval.value:.1f}%"
+    return f"{100 * interval.value:.1f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _interval(evaluations: Sequence[Evaluation], task: str | None, metric: str) -> Interval:
+    """Mean over all seeds with its interval."""
     joined = Evaluation(
         evaluations[0].split,
         0,
@@ -217,10 +240,7 @@ def _percent(evaluations: Sequence[Evaluation], task: str | None, metric: str) -
         "max",
         {name: {metric: np.concatenate([e.tasks[name][metric] for e in evaluations])} for name in evaluations[0].names},
     )
-    interval = joined.overall(metric) if task is None else joined.task(task, metric)
-    if round(interval.low, 3) == round(interval.high, 3):
-        return f"{100 * interval.value:.1f}%"
-    return f"{100 * interval.value:.1f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    return joined.overall(metric) if task is None else joined.task(task, metric)
 
 
 def _normalized(seeds: Sequence[Evaluation], references: Mapping[str, Evaluation], strong: str) -> dict[str, float]:
@@ -239,7 +259,10 @@ def main(config: EvaluateConfig) -> int:
     for content in contents:
         where = config.run_dir or config.agent.name
         update = f", update {content['update']}" if content["update"] is not None else ""
-        show(content, f"{content['env']}  {where}{update}, split {content['split']}, {content['episodes']} episodes per task")
+        changed = "".join(f" {name}={json.dumps(value)}" for name, value in content["env_kwargs"].items())
+        episodes = f"{content['episodes']} episode{'s' if content['episodes'] > 1 else ''} per task"
+        better = "" if content["score"] == "success_at_end" else f", {'less' if content['direction'] == 'min' else 'more'} is better"
+        show(content, f"{content['env']}{changed}  {where}{update}, split {content['split']}, {episodes}{better}")
     return 0
 
 
@@ -265,12 +288,11 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
     beside = config.references if config.references is not None else [other for other in ("random",) if other in env.references]
     for other in beside:
         build.find_reference(env, other, "references")
-    chosen = {
-        str(one): _reference(env, str(one), row, config.episodes, None, None, lambda _: None) for one in dict.fromkeys((name, *beside))
-    }
+    chosen = {str(one): _reference(env, str(one), row, config.episodes, None, None, _say) for one in dict.fromkeys((name, *beside))}
     content = {
         "protocol": PROTOCOL,
         "env": row.id,
+        "env_kwargs": dict(config.env_kwargs),
         "split": config.split,
         "update": None,
         "episodes": config.episodes,
@@ -319,12 +341,17 @@ def _run_folder(config: EvaluateConfig) -> dict[str, Any]:
         references=config.references,
         suffix=suffix,
         cached=own and not config.env_kwargs,
+        env_kwargs=kwargs,
     )
     return _certified(content, config, env, tasks)
 
 
 def _certified(content: dict[str, Any], config: EvaluateConfig, env: Any, tasks: Sequence[str] | None = None) -> dict[str, Any]:
-    """With the bound of every episode, where the environment knows one: `bounds`, task -> list."""
+    """With the bound of every episode, where the environment knows one (`bounds`, task -> list), and the best score that is known of a
+    published instance (`best_known`, task -> score)."""
+    best = env.best_known if hasattr(env, "best_known") else None
+    if best is not None:
+        content = {**content, "best_known": dict.fromkeys(env.suite.names, best)}
     if not config.bounds or not hasattr(env, "bound"):
         return content
     from baselines.progress import counting

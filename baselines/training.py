@@ -442,8 +442,9 @@ class _Loop:
         self._note(f"final evaluation: {config.episodes} episodes per task on split test")
         policies = {seed: self.runner.policy(model, index) for index, seed in enumerate(config.seeds)}
         content = results.evaluate_run(
-            self.run_dir, self.test_env, policies, self.row, update=self.update, episodes=config.episodes, note=self._note
-        )
+            self.run_dir, self.test_env, policies, self.row, update=self.update, episodes=config.episodes, note=self._note,
+            env_kwargs=config.env_kwargs,
+        )  # fmt: skip
         if config.video:
             progress.state("recording")
             self._draw("video.mp4", lambda: _record(self.test_env, next(iter(policies.values())), self.run_dir / "video.mp4"))

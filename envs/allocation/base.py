@@ -52,6 +52,11 @@ class AllocationEnv(FunctionalEnv[State, Shared, Task]):
             task: its task row; NumPy scalars.
         """
 
+    @property
+    def best_known(self) -> float | None:
+        """The best published score of the one instance that is played, where it is a published one."""
+        return None
+
     def check_instance(self, instance: State) -> None:
         """Raise ValueError where an instance that somebody built holds what no episode can: the message names the field, the place and the
         legal values. `play`, `bounds` and `certify` ask it first. Runs on the host.

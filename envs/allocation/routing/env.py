@@ -92,6 +92,8 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
             check(self.instance, self.variant)
         _check_number("customers", self.customers, 4)
+        if self.instance is not None and self.customers not in (type(self).customers, self.num_customers):
+            raise ValueError(f"customers={self.customers}: instance={self.instance!r} has {self.num_customers}; leave customers out")
         if self.kind.pairs and self.customers % 2:
             raise ValueError(f"customers={self.customers}: pickups and deliveries need an even number")
         if self.vehicles is not None:
@@ -119,6 +121,12 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
     def benchmark(self) -> str | None:
         """The set of the benchmark instance; see `instances.SETS`."""
         return None if self._read is None else self._read.kind
+
+    @property
+    def best_known(self) -> float | None:
+        from envs.allocation.routing.instances import is_own, published
+
+        return None if self.instance is None or is_own(self.instance) else published(self.instance)
 
     @property
     def sense(self) -> str:  # type: ignore[override]

@@ -160,7 +160,8 @@ def read(name: str) -> Instance:
     except ValueError as error:
         raise ValueError(f"instance={name!r}: {error}") from error
     except (KeyError, IndexError) as error:
-        raise ValueError(f"instance={name!r} is not complete, or of none of the formats {', '.join(SETS)}: {error!r}") from error
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "lines are missing"
+        raise ValueError(f"instance={name!r} is not complete, or of none of the formats {', '.join(SETS)}: {what}") from error
 
 
 def _unknown(name: str) -> str:
@@ -195,13 +196,32 @@ def _way(found: Instance) -> np.ndarray:
 
 def _cvrplib(text: str) -> Network:
     fields = dict(_FIELD.findall(text))
-    sections = {key: np.array(body.split(), np.float64) for key, body in _SECTION.findall(text + "\nEOF\n")}
+    sections = {f"{key}_SECTION": body for key, body in _SECTION.findall(text + "\nEOF\n")}
     size = int(fields["DIMENSION"])
-    place = sections["NODE_COORD"].reshape(-1, 3)
-    demand = sections["DEMAND"].reshape(-1, 2)
-    if fields["EDGE_WEIGHT_TYPE"] != "EUC_2D" or len(place) != size or len(demand) != size or int(sections["DEPOT"][0]) != 1:
-        raise ValueError(f"{size} nodes with EUC_2D distances and the depot first are expected")
+    if fields["EDGE_WEIGHT_TYPE"] != "EUC_2D":
+        raise ValueError(f"EDGE_WEIGHT_TYPE={fields['EDGE_WEIGHT_TYPE']}: EUC_2D is legal")
+    place, demand = (_rows(key, sections[key], size, width) for key, width in (("NODE_COORD_SECTION", 3), ("DEMAND_SECTION", 2)))
+    if _numbers("DEPOT_SECTION", sections["DEPOT_SECTION"])[0] != 1:
+        raise ValueError("DEPOT_SECTION: the depot must be node 1")
     return _network(place[:, 1:], demand[:, 1], float(fields["CAPACITY"]))
+
+
+def _numbers(field: str, text: str) -> np.ndarray:
+    """float64[n] of what a part of a file holds; ValueError: the first word that is no number."""
+    for word in text.split():
+        try:
+            float(word)
+        except ValueError:
+            raise ValueError(f"{field}: {word!r} is no number") from None
+    return np.array(text.split(), np.float64)
+
+
+def _rows(field: str, text: str, size: int, width: int) -> np.ndarray:
+    """float64[size, width] of a section."""
+    found = _numbers(field, text)
+    if found.size != size * width:
+        raise ValueError(f"{field}: {size} rows of {width} numbers are expected, as DIMENSION says; it holds {found.size} numbers")
+    return found.reshape(size, width)
 
 
 def _solomon(text: str) -> Network:

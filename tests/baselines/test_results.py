@@ -1,0 +1,62 @@
+"""What tables of evaluations say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from baselines import compose, listing, results
+from baselines.config import ConfigError
+
+
+def evaluated(*words):
+    return results.run(compose.compose("evaluate", list(words)))
+
+
+def test_arguments_intervals_and_the_published_value_are_said(capsys):
+    config = compose.compose(
+        "evaluate", ["env=Allocation/FairDivision-v0", "task=[goods_random,chores_random]", "episodes=3", "agent=heuristic"]
+    )
+    assert results.main(config) == 0
+    text = capsys.readouterr().out
+    assert "3 episodes per task" in text and "more is better" in text and "heuristic gap" in text and "[" in text
+    (content,) = results.run(config)
+    assert content["env_kwargs"] == {} and "best_known" not in content
+    columns, rows = results.table(content)
+    low, high = rows[0]["intervals"]["heuristic score"]
+    assert low <= rows[0]["heuristic score"] <= high and "intervals" not in columns
+
+
+def test_no_reference_beside(capsys):
+    (content,) = evaluated(
+        "env=Allocation/FairDivision-v0", "task=goods_random", "episodes=1", "agent=heuristic", "references=[]", "bounds=false"
+    )
+    assert list(content["references"]) == ["heuristic"]
+    with pytest.raises(ConfigError, match="empty"):
+        compose.compose("train", ["env=Allocation/FairDivision-v0", "agent=ippo", "seeds=[]"])
+
+
+def test_published_instances_show_the_best_known_value():
+    pytest.importorskip("VRPSolverEasy")
+    words = ("env_kwargs.instance=P-n16-k8", "episodes=1", "agent=random", "bounds=false", "references=[]")
+    (content,) = evaluated("env=Allocation/Routing-CVRP-v0", *words)
+    assert content["best_known"] == dict.fromkeys(content["references"]["random"]["tasks"], 450)
+    assert content["env_kwargs"] == {"instance": "P-n16-k8"} and json.dumps(content)
+    columns, rows = results.table(content)
+    assert columns[-1] == "best known" and rows[0]["best known"] == 450 < rows[0]["random score"]
+    with pytest.raises((ConfigError, ValueError), match="P-n16-k8.* has 15; leave customers out"):
+        evaluated("env=Allocation/Routing-CVRP-v0", "env_kwargs.customers=7", *words)
+
+
+def test_references_are_listed(capsys):
+    assert listing.run(compose.compose("list", ["what=references", "env=Allocation/FairDivision-v0"])) == 0
+    text = capsys.readouterr().out
+    assert "heuristic" in text and "expert" in text and "random" in text
+
+
+def test_intervals_are_of_the_mean():
+    scores = np.arange(10.0)
+    task = {name: scores.tolist() for name in ("return", "length", "success_at_end", "success_ever", "score", "illegal_actions")}
+    evaluation = results.Evaluation("test", 0, 10, "score", "max", {"a": {name: np.asarray(v) for name, v in task.items()}})
+    interval = results._interval([evaluation, evaluation], "a", "score")
+    assert interval.value == pytest.approx(4.5) and interval.low < 4.5 < interval.high
