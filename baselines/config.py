@@ -220,7 +220,16 @@ class BenchConfig:
     peer: str | None = key(
         "suite to compare with, measured alternately",
         None,
-        choices=("craftax", "craftax_classic", "envpool_metaworld", "metaworld_mt10"),
+        choices=(
+            "craftax",
+            "craftax_classic",
+            "envpool_metaworld",
+            "jumanji_cvrp",
+            "jumanji_job_shop",
+            "jumanji_robot_warehouse",
+            "jumanji_tsp",
+            "metaworld_mt10",
+        ),  # fmt: skip
     )
     peer_python: str | None = key("python interpreter in which the peer is installed", example="/path/to/peer/bin/python")
     devices: int | None = key("how many devices to use; null: all", None, least=1)

@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Import names that differ from the names of their distributions.
 DISTRIBUTIONS = {
     "PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "yaml": "pyyaml", "hydra": "hydra-core", "omegaconf": "hydra-core",
-    "orbax": "orbax-checkpoint", "jaxlib": "jax", "craftax": None, "envpool": None,
+    "orbax": "orbax-checkpoint", "jaxlib": "jax", "craftax": None, "envpool": None, "jumanji": None,
     "metaworld": None,
 }  # fmt: skip
 
