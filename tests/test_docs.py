@@ -80,7 +80,7 @@ def write_modules(place, *paths):
 
 
 # Pages whose programs take long to compile.
-HEAVY = ("multi_agent", "own_environment", "quickstart", "runs")
+HEAVY = ("multi_agent", "own_environment", "quickstart", "runs", "skillgraph")
 
 
 def page(path):
