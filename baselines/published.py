@@ -191,7 +191,9 @@ def add(path: Path, tasks: Sequence[str] = (), file: Path = FILE) -> str:
     else:
         kind, entries, name = "speed", [speed_entry(path)], "command"
     new = [entry[name] for entry in entries]
-    content[kind] = [other for other in content[kind] if other[name] not in new] + entries
+    # What is replaced stays where it stands; what is new comes last.
+    ready = {entry[name]: entry for entry in entries}
+    content[kind] = [ready.pop(other[name], other) for other in content[kind]] + list(ready.values())
     head = "".join(line + "\n" for line in file.read_text().splitlines() if line.startswith("#"))
     file.write_text(head + yaml.safe_dump(content, sort_keys=False, width=140, allow_unicode=True))
     return ", ".join(map(str, new))
