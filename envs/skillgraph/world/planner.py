@@ -180,7 +180,7 @@ class PlannerReference:
 
     def _walk(
         self, key: jax.Array, state: World, sight: Sight, hit: jax.Array, use: jax.Array, asked: Demand, near_work: jax.Array,
-        busy: jax.Array, places: jax.Array,
+        busy: jax.Array | bool = False, places: jax.Array | bool = False,
     ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
         """The next step to the nearest goal (or to a station out of reach), and whether there is a goal. Neither is looked for where
         the agent is busy with something else, nor a way where it can place what is to be placed and there is no goal."""
@@ -190,7 +190,8 @@ class PlannerReference:
         m = self.env.mob_kinds
         animals = np.concatenate([np.zeros(len(b), bool), ~m.hostile & (m.damage == 0) & ~m.water & (np.arange(len(m)) > 0)])
         others = jnp.asarray(animals) & (hit | use)[len(b) :].any() & ~near_work
-        found, hunts, some, field = one_by_one(self._way)(state, gives, hit, use, others, asked.short, places, ~busy)
+        free = jnp.logical_not(busy)
+        found, hunts, some, field = one_by_one(self._way)(state, gives, hit, use, others, asked.short, jnp.asarray(places), free)
         act, acts = navigation.handle(b, state, sight, jnp.where(hunts, others, hit & found), use & found)
         step = navigation.descend(b, key, state, field)
         # Nowhere to go: wait in the open, where animals come by.

@@ -90,6 +90,7 @@ class Corridor:
     """Sources stand along a line: a find walks there. A world in which the order of parallel goals matters."""
 
     places = {"oak_log": 4, "coal_ore": 30, "iron_ore": 33, "stone": 6}
+    over = False
 
     def __init__(self, problem):
         self.problem, self.state, self.at = problem, problem.initial(), 0
