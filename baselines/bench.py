@@ -48,9 +48,9 @@ CRAFTAX_BATCHES = (64, 256, 1024)
 JUMANJI_BATCHES = (256, 1024, 4096)
 JUMANJI = {"tsp": "TSP-v1", "cvrp": "CVRP-v1", "job_shop": "JobShop-v0", "robot_warehouse": "RobotWarehouse-v0"}
 PEERS = {
-    "craftax_classic": PeerSuite("peer_craftax.py", "Craftax-Classic-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
-    "craftax": PeerSuite("peer_craftax.py", "Craftax-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
-    **{f"jumanji_{key}": PeerSuite("peer_jumanji.py", name, JUMANJI_BATCHES) for key, name in JUMANJI.items()},
+    "craftax_classic": PeerSuite("peer_jax.py", "Craftax-Classic-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
+    "craftax": PeerSuite("peer_jax.py", "Craftax-Symbolic-v1", CRAFTAX_BATCHES, (True, False)),
+    **{f"jumanji_{key}": PeerSuite("peer_jax.py", name, JUMANJI_BATCHES) for key, name in JUMANJI.items()},
     "envpool_metaworld": PeerSuite("peer_metaworld.py", "EnvPool/MetaWorld-MT10", (64,)),
     "metaworld_mt10": PeerSuite("peer_metaworld.py", "Meta-World/MT10", (10,)),
 }

@@ -128,7 +128,7 @@ def test_peer_takes_turns(tmp_path, monkeypatch):
         """)
     )
     real = bench.Path.with_name
-    monkeypatch.setattr(bench.Path, "with_name", lambda self, name: fake if name == "peer_craftax.py" else real(self, name))
+    monkeypatch.setattr(bench.Path, "with_name", lambda self, name: fake if name == "peer_jax.py" else real(self, name))
     monkeypatch.setattr(bench, "PEER_SECONDS", 0.01)
     monkeypatch.setattr(speed, "SECONDS", 0.01)
     monkeypatch.setattr(speed, "CHUNK_STEPS", 64)

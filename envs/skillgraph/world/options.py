@@ -162,34 +162,26 @@ class Options(Overworld):
 
     def can_start(self, rules: Rules, world: World, sight: Sight, option: jax.Array) -> jax.Array:
         """bool[] whether one option can start: an entry of `initiation`, for less."""
-        kind, thing, action, tools, hand, takes = (jnp.asarray(column)[option] for column in self.table[:-1])
-        seen = self.visible(world, sight, thing)
-        words = tool_words(mechanics.held_tools(rules, world.inventory))
-        equipped = hand | ((tools & words) != 0).any()
-        size = world.inventory.shape[0]
-        held = (takes >= size) | (world.inventory[jnp.minimum(takes, size - 1)] > 0)
-        place = action - FIRST_PLACE
-        placing = (place >= 0) & (action < FIRST_RECIPE) & (kind == PRIMITIVE)
-        has = world.inventory[jnp.asarray(rules.place_item)[jnp.clip(place, 0, len(PLACEABLE) - 1)]] > 0
-        acts = (kind == HIT) | (kind == APPLY)
-        cooks = world.oven.queue + world.oven.ready > 0
-        return jnp.select([kind == FIND, acts, kind == WAIT, placing], [~seen, seen & equipped & held, cooks, has], world.legal[action])
+        one = jax.tree.map(lambda column: jnp.asarray(column)[option], self.table)
+        return self._starts(one, rules, world, self.visible(world, sight, one.thing))
 
     def initiation(self, rules: Rules, world: World, sight: Sight) -> jax.Array:
         """bool[O] options that can start."""
-        table = self.table
-        seen = self.in_view(world, sight)[table.thing]
+        return self._starts(self.table, rules, world, self.in_view(world, sight)[self.table.thing])
+
+    @staticmethod
+    def _starts(table: Table, rules: Rules, world: World, seen: jax.Array) -> jax.Array:
+        """Whether options can start, from their rows of the table (or one row) and whether what they are about is seen."""
+        kind, size = table.kind, world.inventory.shape[0]
         words = tool_words(mechanics.held_tools(rules, world.inventory))
-        equipped = jnp.asarray(table.hand) | ((jnp.asarray(table.tools) & words) != 0).any(-1)
-        held = jnp.concatenate([world.inventory > 0, jnp.ones(1, bool)])[table.takes]
-        kind = table.kind
-        legal = world.legal[table.action]
-        placing = (table.action >= FIRST_PLACE) & (table.action < FIRST_RECIPE) & (kind == PRIMITIVE)
-        place = np.where(placing, np.clip(table.action - FIRST_PLACE, 0, len(PLACEABLE) - 1), 0)
-        has = (world.inventory[rules.place_item] > 0)[place]
-        cooks = world.oven.queue + world.oven.ready > 0
+        equipped = table.hand | ((jnp.asarray(table.tools) & words) != 0).any(-1)
+        held = (table.takes >= size) | (world.inventory[jnp.minimum(table.takes, size - 1)] > 0)
+        place = table.action - FIRST_PLACE
+        placing = (place >= 0) & (table.action < FIRST_RECIPE) & (kind == PRIMITIVE)
+        has = (world.inventory[rules.place_item] > 0)[jnp.clip(place, 0, len(PLACEABLE) - 1)]
+        acts, cooks = (kind == HIT) | (kind == APPLY), world.oven.queue + world.oven.ready > 0
         return jnp.select(
-            [kind == FIND, (kind == HIT) | (kind == APPLY), kind == WAIT, placing], [~seen, seen & equipped & held, cooks, has], legal
+            [kind == FIND, acts, kind == WAIT, placing], [~seen, seen & equipped & held, cooks, has], world.legal[table.action]
         )
 
     def action_mask(self, state: World, params: Params) -> jax.Array:

@@ -190,8 +190,8 @@ class PlannerReference:
         m = self.env.mob_kinds
         animals = np.concatenate([np.zeros(len(b), bool), ~m.hostile & (m.damage == 0) & ~m.water & (np.arange(len(m)) > 0)])
         others = jnp.asarray(animals) & (hit | use)[len(b) :].any() & ~near_work
-        free = jnp.logical_not(busy)
-        found, hunts, some, field = one_by_one(self._way)(state, gives, hit, use, others, asked.short, jnp.asarray(places), free)
+        looks = jnp.logical_not(busy)
+        found, hunts, some, field = one_by_one(self._way)(state, gives, hit, use, others, asked.short, jnp.asarray(places), looks)
         act, acts = navigation.handle(b, state, sight, jnp.where(hunts, others, hit & found), use & found)
         step = navigation.descend(b, key, state, field)
         # Nowhere to go: wait in the open, where animals come by.
