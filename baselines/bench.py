@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines import build, compose
+from baselines import build, compose, ladder
 from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, hint, words_of
 from envs.core.external.host_env import HostEnv
 
@@ -92,6 +92,11 @@ def _check(config: BenchConfig) -> None:
         raise ConfigError("peer= and peer_python= belong together: the suite to compare with, and the interpreter that has it")
     if config.peer_python is not None and not os.access(config.peer_python, os.X_OK):
         raise ConfigError(f"peer_python={config.peer_python} is no program that can be run")
+    if config.agents is not None:
+        if config.agent.name is not None or config.peer is not None:
+            raise ConfigError("agents= climbs with random actions and the heuristic: agent= and peer= do not go with it")
+        for env_id in _ids(config):
+            ladder.check(env_id, config)
     if _plays_reference(config):
         for env_id in _ids(config):
             _reference(config, env_id, _make(env_id, config))
@@ -110,7 +115,12 @@ def command(config: BenchConfig) -> str:
 
 
 def measure(config: BenchConfig) -> Iterator[tuple[str, Row]]:
-    """Every measurement that a config asks for, as (kind, row); kinds are environment, gymnasium, training, host_training and peer."""
+    """Every measurement that a config asks for, as (kind, row); kinds are environment, gymnasium, training, host_training,
+    peer and ladder."""
+    if config.agents is not None:
+        for env_id in _ids(config):
+            yield from (("ladder", row) for row in ladder.rungs(env_id, config))
+        return
     standard = config.env is None and config.agent.name is None
     ids, reference = _ids(config), _plays_reference(config)
     if config.agent.name is None or config.env is not None or reference:
@@ -430,6 +440,10 @@ COLUMNS = {
         ("env", "agent", "num_envs", "env_steps_per_s", "updates_per_s", "environment_share", "acting_share", "learning_share")
         + ("loop_share", "loop_share_without_environments", "compile_s", "memory_bytes")
     ),
+    "ladder": (
+        ("env", "agents", "num_envs", "env_steps_per_s", "agent_steps_per_s", "ns_per_agent_step", "state_bytes_per_agent")
+        + ("memory_bytes", "compile_s", "task", "episodes", "score_random", "score_heuristic", "pettingzoo_steps_per_s")
+    ),
     "peer": (
         ("env", "policy", "peer", "peer_resets", "ratio", "ratio_low", "ratio_high", "ours_per_s", "peer_per_s")
         + ("ours_num_envs", "peer_num_envs", "ours_reset_share")
@@ -440,6 +454,7 @@ TITLES = {
     "gymnasium": "Through Gymnasium: time inside step and reset",
     "training": "Training loop, evaluation excluded; environment_share is the time of the same steps without the agent",
     "host_training": "Training loop of an external environment: loop_share is what neither environments nor agent take",
+    "ladder": "More and more agents: random legal actions, restarts included, scores under protocol v1",
     "peer": "Against a peer, by turns in this run; ratio = ours / peer, median; policy acts in ours, the peer's actions are random",
 }
 
@@ -459,7 +474,8 @@ def _note(kind: str, row: Row) -> None:
     from baselines.listing import text
 
     speed = next(row[name] for name in ("ratio", "env_steps_per_s", "steps_per_s") if name in row)
-    what = row.get("made_by") or row.get("agent") or row.get("peer") or f"{row['policy']} actions"
+    agents = f"{row['agents']:,} agents" if "agents" in row else None
+    what = agents or row.get("made_by") or row.get("agent") or row.get("peer") or f"{row['policy']} actions"
     unit = "x" if kind == "peer" else "/s"
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
         f"{row['env']}, {what}, {row.get('num_envs', row.get('ours_num_envs'))} slots: {text(float(speed))}{unit}"

@@ -213,6 +213,9 @@ class BenchConfig:
     )
     size: str = key("size preset of the agent's networks", "default")
     num_envs: tuple[int, ...] | None = key("batch sizes to try; null: a few", None, example="[256,1024]", least=1)
+    agents: tuple[int, ...] | None = key(
+        "climb a ladder: so many agents, of environments that grow with them", None, example="[4,64,1024]", least=1
+    )
     steps: int | None = key("env steps of the batch per timing; null: about a second", None, least=1)
     repeats: int = key("timings per figure; the median is shown", 5, least=1)
     pool_entries: int | None = key("fresh episodes kept ready per chunk, 0: none; null: what the environment asks for", None, least=0)

@@ -164,6 +164,10 @@ def speed_entry(file: Path) -> dict[str, Any]:
         what = f"`{row['env']}`, {row['agent']} loop on the host, {row['num_envs']} slots, environments {env_share:.2g} % of the time"
         results.append({"what": what, "value": row["env_steps_per_s"], "unit": "env steps/s"})
         results.append({"what": f"`{row['env']}`, the loop's own share of the rest", "value": loop, "unit": "%"})
+    for row in content.get("ladder", []):
+        scores = f"score {row['score_heuristic']:.4g} by the heuristic, {row['score_random']:.4g} at random"
+        what = f"`{row['env']}`, {row['agents']:,} agents in each of {row['num_envs']:,} slots; {scores}"
+        results.append({"what": what, "value": row["agent_steps_per_s"], "unit": "agent steps/s"})
     for row in content.get("peer", []):
         resets = "with" if row["peer_resets"] else "without"
         policy = row.get("policy", "random")

@@ -77,6 +77,14 @@ class EnvProgram:
         self._run = jax.jit(self._program, donate_argnums=(1, 2)).lower(key, self.slots, self.memory, jnp.int32(0)).compile()
         self.compile_s = time.perf_counter() - start
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the compiled chunk takes: slots, pool, and all that it works with at once; 0 where the back end does not say."""
+        found = self._run.memory_analysis()
+        if found is None:
+            return 0
+        return int(found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes)
+
     def _first_memory(self, slots: Slots) -> Any:
         """What the reference remembers at the start of an episode, of every slot."""
         if self.reference is None:
@@ -283,6 +291,35 @@ def gym_speed(
     finally:
         env.close()
     return {"steps_per_s": statistics.median(rates), "low": min(rates), "high": max(rates), "num_envs": num_envs or 1}
+
+
+def pettingzoo_speed(env_id: str, env_kwargs: dict[str, Any], *, repeats: int = 5, seconds: float = SECONDS) -> dict[str, float]:
+    """Joint steps per second through PettingZoo's parallel API: the time inside `step` and `reset` alone, with random legal actions drawn
+    outside of it."""
+    import pettingzoo
+
+    import envs  # noqa: F401  (registers the ids)
+
+    env = pettingzoo.make("parallel", env_id, **env_kwargs)
+    spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
+    try:
+        rates = []
+        _, infos = env.reset(seed=0)
+        for timing in range(-1, repeats):  # the first one compiles and does not count
+            spent, steps = 0.0, 0
+            while spent < seconds and (timing >= 0 or steps < 5):
+                actions = {agent: spaces[agent].sample(infos[agent].get("action_mask")) for agent in env.agents}
+                start = time.perf_counter()
+                _, _, _, _, infos = env.step(actions)
+                if not env.agents:
+                    _, infos = env.reset()
+                spent += time.perf_counter() - start
+                steps += 1
+            if timing >= 0:
+                rates.append(steps / spent)
+    finally:
+        env.close()
+    return {"steps_per_s": statistics.median(rates), "low": min(rates), "high": max(rates)}
 
 
 def _chooser(env: Any, num_envs: int | None) -> Callable[[dict[str, Any]], Any]:

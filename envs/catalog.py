@@ -54,6 +54,8 @@ class Row:
         kwargs: constructor arguments fixed by the id.
         multi_agent: more than one agent: PettingZoo's APIs; Gymnasium's with `governance="central"` alone.
         kind: "env", or "collection" (a list of ids whose spaces may differ), with its `members`.
+        agents_argument: the constructor's argument that sets the number of agents, where each of them has as much to do whatever it is;
+            None: there is none.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Row:
     multi_agent: bool = False
     kind: str = "env"
     members: tuple[str, ...] = ()
+    agents_argument: str | None = None
 
     def __post_init__(self):
         if not _ID.match(self.id):
@@ -202,6 +205,7 @@ def register(
     score: str = "success_at_end",
     direction: str = "max",
     multi_agent: bool = False,
+    agents_argument: str | None = None,
     **kwargs: Any,
 ) -> Row:
     """Add an environment to the catalog and to Gymnasium (`gym.make`, `gym.make_vec`); one with several agents also to PettingZoo
@@ -214,12 +218,14 @@ def register(
         config: name of its tuned experiment; from another package "package.configs:name".
         score, direction: the metric that ranks policies, and "max" or "min".
         multi_agent: the environment has more than one agent.
+        agents_argument: which argument sets their number, if an agent's load does not depend on it.
         **kwargs: constructor arguments fixed by the id.
 
     Raises:
         ValueError: malformed row, or an id that is taken by a different row.
     """
-    row = Row(id, env, description, score, direction, config, {k: _hashable(v) for k, v in kwargs.items()}, multi_agent)
+    fixed = {k: _hashable(v) for k, v in kwargs.items()}
+    row = Row(id, env, description, score, direction, config, fixed, multi_agent, agents_argument=agents_argument)
     if _add(row):
         gym.register(
             id,

@@ -33,6 +33,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     "Cluster": {
         "env": "cluster.env:Cluster",
         "description": "Nodes of a cluster balance their load: tasks are forwarded as they arrive and migrated while they run.",
+        "agents_argument": "nodes",
         "score": "score",
         "direction": "min",
     },
@@ -81,6 +82,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     "EdgeOffloading": {
         "env": "edge_offloading.env:EdgeOffloading",
         "description": "Mobile users run DAGs of tasks on their device, on edge servers with queues or in the cloud; 2 to 262,144 users.",
+        "agents_argument": "users",
         "score": "score",
         "direction": "min",
     },

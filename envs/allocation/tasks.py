@@ -3,6 +3,7 @@ is shown. A room adds `table`, `leaves` and `kinds`, and calls `shown` with what
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,20 @@ from envs.core.wrappers import FlattenObservation
 State = TypeVar("State")
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:.3g} GiB"
+
+
+def check_memory(what: str, size: int, advice: str) -> None:
+    """Raise ValueError where an episode of `what` (`nodes=8`) takes `size` bytes, and the machine has less; `advice`: what to change."""
+    if not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise ValueError(f"{what}: an episode takes {gib(size)}, the machine has {gib(memory)}; {advice}")
 
 
 def check_whole(field: str, value: Any, low: int, high: int) -> None:

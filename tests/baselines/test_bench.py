@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from baselines import bench, compose, speed
+from baselines import bench, compose, ladder, speed
 from baselines.config import AgentConfig, BenchConfig, ConfigError
 from envs import catalog
 from envs.core.autoreset import PoolConfig
@@ -249,3 +249,42 @@ def test_mistakes_are_found_before_measuring(tmp_path):
         bench.run(BenchConfig(peer="craftax", peer_python=str(out)))
     with pytest.raises(ConfigError, match="does not exist"):
         bench.run(BenchConfig(out=str(tmp_path / "no" / "b.json")))
+
+
+# ---- ladders ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ladder_of_agents(tmp_path):
+    out = tmp_path / "ladder.json"
+    small = {"neighbours": 2, "slots": 2, "horizon": 4}
+    config = BenchConfig(env="Allocation/Cluster-v0", task="hotspots", env_kwargs=small, agents=(6,), num_envs=(3,), steps=6, repeats=1)
+    assert bench.run(dataclasses.replace(config, out=str(out))) == 0
+    rows = json.loads(out.read_text())["ladder"]
+    assert [row["agents"] for row in rows] == [6]
+    for row in rows:
+        assert row["num_envs"] == 3 and row["task"] == "hotspots" and row["episodes"] == 8 and row["direction"] == "min"
+        assert row["agent_steps_per_s"] == pytest.approx(row["env_steps_per_s"] * row["agents"])
+        assert row["ns_per_agent_step"] == pytest.approx(1e9 / row["agent_steps_per_s"])
+        assert row["memory_bytes"] > 3 * row["agents"] * row["state_bytes_per_agent"] > 0
+        assert row["score_random"] > 0 and row["pettingzoo_steps_per_s"] > 0
+    assert any(row["score_random"] != row["score_heuristic"] for row in rows)
+
+
+def test_large_rungs_have_few_slots_and_no_dictionaries(monkeypatch):
+    monkeypatch.setattr(ladder, "ADAPTED", 5)
+    assert ladder.adapter("Allocation/Cluster-v0", BenchConfig(), {"nodes": 6}, 6) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"env": "BenchTest/Chain-v0"}, "BenchTest/Chain-v0 does not; legal ids: Allocation/Cluster-v0, Allocation/EdgeOffloading-v0"),
+        ({"env": "Allocation/Cluster-v0", "env_kwargs": {"nodes": 8}}, "env_kwargs.nodes= set the same number"),
+        ({"env": "Allocation/Cluster-v0", "agents": (64, 4)}, "neighbours=4: an even number below nodes=4"),
+        ({"env": "Allocation/EdgeOffloading-v0", "agents": (1,)}, "users=1"),
+        ({"env": "Allocation/Cluster-v0", "agent": AgentConfig("random")}, "agent= and peer= do not go with it"),
+    ],
+)
+def test_a_ladder_that_cannot_be_climbed(words, message):
+    with pytest.raises(ConfigError, match=message):
+        bench.run(BenchConfig(**{"agents": (8,), **words}))

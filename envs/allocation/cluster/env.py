@@ -14,12 +14,12 @@ import numpy as np
 from envs.allocation.cluster import generator, model
 from envs.allocation.cluster.generator import DIRTY, LEFT, MEMORY, TRACE_BINS, TRACE_TRAIN, TaskRow, Trace
 from envs.allocation.numbers import refuse, within
-from envs.allocation.tasks import TaskRoom, check_whole
+from envs.allocation.tasks import TaskRoom, check_memory, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
 
 INTAKE = 2  # tasks that a node takes in from others in a step
-MOST_TASKS = 1 << 18  # slots of a cluster
+MOST_NODES = 1 << 18
 MOST_SLOTS, MOST_NEIGHBOURS = 32, 16
 OVERLOADED = 0.05  # share of the node-steps, of which more make an episode fail
 TERMS = ("contention", "overload", "migration", "away")
@@ -69,7 +69,7 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
     (see `model`). A node earns minus its own cost, so the mean over the agents of the return is minus the score.
 
     Args:
-        nodes: number of agents, 4 or more; nodes times slots at most 2^18.
+        nodes: number of agents, 4 to 262,144.
         slots: tasks that a node can hold, 2 to 32.
         neighbours: of a node, an even number from 2 to 16 and less than `nodes`.
         task: "light", "heavy", "hotspots", "bursty", "supermarket", "alibaba" (needs the extra `traces`), or several; None: all but the
@@ -82,16 +82,12 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("nodes", self.nodes, 4, 10**9)
+        check_whole("nodes", self.nodes, 4, MOST_NODES)
         check_whole("slots", self.slots, 2, MOST_SLOTS)
         check_whole("neighbours", self.neighbours, 2, MOST_NEIGHBOURS)
         if self.neighbours % 2 or self.neighbours >= self.nodes:
             raise ValueError(f"neighbours={self.neighbours}: an even number below nodes={self.nodes} is needed")
-        if self.nodes * self.slots > MOST_TASKS:
-            raise ValueError(
-                f"nodes={self.nodes}, slots={self.slots}: nodes times slots may be {MOST_TASKS} at most; this cluster has "
-                f"{self.nodes * self.slots}, about {self.memory / 1e6:,.0f} MB per episode. Take fewer nodes or slots"
-            )
+        check_memory(f"nodes={self.nodes}, slots={self.slots}", self.memory, "take fewer nodes or slots")
 
     @property
     def memory(self) -> int:

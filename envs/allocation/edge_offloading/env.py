@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,7 @@ from envs.allocation.edge_offloading import model, rules
 from envs.allocation.edge_offloading.generator import NO_TRACE, PRIORITIES, TaskRow, Trace, generate, trace
 from envs.allocation.edge_offloading.rules import Network
 from envs.allocation.numbers import refuse, within
-from envs.allocation.tasks import TaskRoom, check_whole
+from envs.allocation.tasks import TaskRoom, check_memory, check_whole, gib
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
 
@@ -74,18 +73,14 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
             value = getattr(self, field)
             if not _whole(value) or not least <= value <= most:
                 size = (
-                    f"; {value:,} would take {_gib(self.slot_bytes)} per slot"
-                    if field == "users" and _whole(value) and value > most
-                    else ""
+                    f"; {value:,} would take {gib(self.slot_bytes)} per slot" if field == "users" and _whole(value) and value > most else ""
                 )
                 raise ValueError(f"{field}={value!r}: a whole number from {least} to {most} is needed{size}")
         if self.applications * self.tasks > 32:
             raise ValueError(f"applications={self.applications}, tasks={self.tasks}: a user has at most 32 tasks, their product")
         if self.horizon is not None:
             check_whole("horizon", self.horizon, 1, rules.MOST_SLOTS - 1)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else self.slot_bytes
-        if self.slot_bytes > memory:
-            raise ValueError(f"users={self.users}: a slot takes {_gib(self.slot_bytes)}, the machine has {_gib(memory)}; take fewer users")
+        check_memory(f"users={self.users}", self.slot_bytes, "take fewer users")
 
     @property
     def num_agents(self) -> int:  # type: ignore[override]
@@ -327,7 +322,3 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB"
