@@ -10,14 +10,14 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from baselines import build
-from baselines.config import ConfigError, EvaluateConfig, hint, to_dict, words_of
+from baselines.config import AgentConfig, ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import machine, write_json
 from baselines.statistics import Interval
@@ -252,12 +252,12 @@ def main(config: EvaluateConfig) -> int:
     """The body of the verb `evaluate`. Returns the exit code."""
     from baselines.cli import print_json
 
-    contents = run(config)
     if config.json:
+        contents = run(config)
         print_json(contents[0] if len(contents) == 1 else {"evaluations": contents})
         return 0
-    for content in contents:
-        where = config.run_dir or config.agent.name
+    for content in evaluations(config):  # each is shown as soon as it is there
+        where = config.run_dir or next(iter(content["references"]))
         update = f", update {content['update']}" if content["update"] is not None else ""
         changed = "".join(f" {name}={json.dumps(value)}" for name, value in content["env_kwargs"].items())
         episodes = f"{content['episodes']} episode{'s' if content['episodes'] > 1 else ''} per task"
@@ -268,27 +268,47 @@ def main(config: EvaluateConfig) -> int:
 
 def run(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Evaluate a run, or a reference of one or more environments."""
+    return list(evaluations(config))
+
+
+def evaluations(config: EvaluateConfig) -> Iterator[dict[str, Any]]:
+    """What `run` returns, one after another. Mistakes in the words are found before anything is evaluated."""
     if config.run_dir is not None:
         if config.agent.name is not None:
             raise ConfigError(f"agent={config.agent.name} and run_dir={config.run_dir} exclude each other: one policy is evaluated")
-        return [_run_folder(config)]
+        yield _run_folder(config)
+        return
     if config.env is None or config.agent.name is None:
         raise ConfigError("evaluate needs run_dir=, or env= and agent=<reference>; see taskloom evaluate --help")
     for name in ("checkpoint", "seeds", "explore"):
         if getattr(config, name) != getattr(EvaluateConfig(), name):
             raise ConfigError(f"{name}= belongs to run_dir=: a reference has no {name}")
-    return [_reference_of(config, env_id) for env_id in build.env_ids(config.env)]
+    for row, env, names in _compared(config):
+        yield _reference_of(config, row, env, names)
 
 
-def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
-    row = catalog_row(env_id)
-    env = build.make_env(env_id, config.task, config.split, config.env_kwargs)
-    name = config.agent.name
-    build.find_reference(env, name)
-    beside = config.references if config.references is not None else [other for other in ("random",) if other in env.references]
-    for other in beside:
-        build.find_reference(env, other, "references")
-    chosen = {str(one): _reference(env, str(one), row, config.episodes, None, None, _say) for one in dict.fromkeys((name, *beside))}
+def _compared(config: EvaluateConfig) -> list[tuple[Any, Any, tuple[str, ...]]]:
+    """(catalog row, environment, the reference that is evaluated and those beside it) of every id. Where some of several environments have the one that `agent=` names, the
+    strongest one stands for it in the others."""
+    ids = build.env_ids(config.env)
+    made = [(catalog_row(env_id), build.make_env(env_id, config.task, config.split, config.env_kwargs)) for env_id in ids]
+    wanted, known = str(config.agent.name), any(config.agent.name in env.references for _, env in made)
+    chosen = []
+    for row, env in made:
+        name, stands_in = wanted, build.best_reference(env)
+        if name not in env.references and known and stands_in is not None:
+            name = stands_in
+            _say(f"{row.id} has no reference {wanted}: {name} stands for it")
+        beside = [other for other in ("random",) if other in env.references] if config.references is None else list(config.references)
+        for field, one in (("agent", name), *(("references", other) for other in beside)):
+            build.find_reference(env, one, field)
+        chosen.append((row, env, tuple(dict.fromkeys((name, *map(str, beside))))))
+    return chosen
+
+
+def _reference_of(config: EvaluateConfig, row: Any, env: Any, names: Sequence[str]) -> dict[str, Any]:
+    say = _say if isinstance(config.env, str) and config.env == row.id else lambda text: _say(f"{row.id}: {text}")
+    chosen = {name: _reference(env, name, row, config.episodes, None, None, say) for name in names}
     content = {
         "protocol": PROTOCOL,
         "env": row.id,
@@ -301,7 +321,7 @@ def _reference_of(config: EvaluateConfig, env_id: str) -> dict[str, Any]:
         "seeds": {},
         "references": chosen,
     }
-    words = words_of(dataclasses.replace(config, env=env_id), skip=("json",))
+    words = words_of(dataclasses.replace(config, env=row.id, agent=AgentConfig(names[0])), skip=("json",))
     return {**_certified(content, config, env), "machine": machine(), "command": shlex.join(["taskloom", "evaluate", *words])}
 
 

@@ -36,6 +36,26 @@ def test_no_reference_beside(capsys):
         compose.compose("train", ["env=Allocation/FairDivision-v0", "agent=ippo", "seeds=[]"])
 
 
+def test_the_strongest_reference_stands_for_one_that_an_environment_lacks(capsys):
+    """`agent=expert` of a collection: couriers have a heuristic alone."""
+    ids = "env=[Allocation/Couriers-v0,Allocation/FairDivision-v0]"
+    words = ("agent=expert", "episodes=1", "references=[]", "bounds=false")
+    first, second = evaluated(ids, *words)
+    assert list(first["references"]) == ["heuristic"] and list(second["references"]) == ["expert"]
+    assert "Couriers-v0 has no reference expert: heuristic stands for it" in capsys.readouterr().err
+    assert "agent=heuristic" in first["command"] and "agent=expert" in second["command"]
+    with pytest.raises(ConfigError, match="agent=expert is no reference"):
+        evaluated("env=Allocation/Couriers-v0", *words)
+    with pytest.raises(ConfigError, match="agent=jsq2 is no reference"):
+        evaluated(ids, "agent=jsq2", *words[1:])
+
+
+def test_mistakes_are_found_before_anything_is_evaluated(capsys):
+    with pytest.raises(ConfigError, match="references=planner is no reference"):
+        evaluated("env=[Allocation/FairDivision-v0,Allocation/Couriers-v0]", "agent=heuristic", "references=[planner]", "episodes=1")
+    assert "evaluating" not in capsys.readouterr().err
+
+
 def test_published_instances_show_the_best_known_value():
     pytest.importorskip("VRPSolverEasy")
     words = ("env_kwargs.instance=P-n16-k8", "episodes=1", "agent=random", "bounds=false", "references=[]")
