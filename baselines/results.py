@@ -288,8 +288,8 @@ def evaluations(config: EvaluateConfig) -> Iterator[dict[str, Any]]:
 
 
 def _compared(config: EvaluateConfig) -> list[tuple[Any, Any, tuple[str, ...]]]:
-    """(catalog row, environment, the reference that is evaluated and those beside it) of every id. Where some of several environments have the one that `agent=` names, the
-    strongest one stands for it in the others."""
+    """(catalog row, environment, the reference that is evaluated and those beside it) of every id. Where some of several environments have
+    the one that `agent=` names, the strongest one stands for it in the others."""
     ids = build.env_ids(config.env)
     made = [(catalog_row(env_id), build.make_env(env_id, config.task, config.split, config.env_kwargs)) for env_id in ids]
     wanted, known = str(config.agent.name), any(config.agent.name in env.references for _, env in made)
