@@ -19,19 +19,20 @@ RIVALS = {
 
 
 def main(learn: int = 512, test: int = 256) -> dict[str, np.ndarray]:
-    known = selector.ParallelGoals("train").episodes(learn, selector.fixed)(jax.random.key(1), None)
+    known = selector.ParallelGoals("train").episodes(learn, [selector.fixed])(jax.random.key(1), None, 0)
     tried = np.asarray(known["features"]).any(-1)
     features, steps = np.asarray(known["features"])[tried], np.asarray(known["steps"])[tried]
     head, error = selector.train_head(features, steps)
-    print(f"head: {len(steps)} goals to learn from, mean error {error:.2f} in log(1 + steps) on held-out ones")
-    held_out = selector.ParallelGoals("test")
+    print(f"head: {len(steps)} goals to learn from, mean error {error:.2f} in log(1 + steps) on held-out ones", flush=True)
+    play = selector.ParallelGoals("test").episodes(test, list(RIVALS.values()))
     totals = {}
-    for name, choose in RIVALS.items():
-        run = held_out.episodes(test, choose)(jax.random.key(2), head)
-        totals[name] = np.asarray(run["total"])
-        saved = 100 * (1 - totals[name].mean() / totals["fixed order"].mean())
+    for number, name in enumerate(RIVALS):
+        run = play(jax.random.key(2), head, number)
+        total = totals[name] = np.asarray(run["total"])
+        less = totals["fixed order"] - total
+        saved, error = (100 * x / totals["fixed order"].mean() for x in (less.mean(), less.std() / len(less) ** 0.5))
         done = 100 * np.asarray(run["done"]).mean()
-        print(f"{name:16s} {totals[name].mean():6.1f} steps, all three goals in {done:.0f} %, saved {saved:.1f} %")
+        print(f"{name:16s} {total.mean():6.1f} steps, all three goals in {done:.0f} %, saved {saved:.1f} +- {error:.1f} %", flush=True)
     return totals
 
 

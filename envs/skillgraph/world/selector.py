@@ -1,16 +1,17 @@
 """Which of several goals first: the selector of DEPS (Wang et al., 2023), with a learned head that predicts the steps that each would take.
 
 Goals are parallel when none waits for another. The head is a small network, trained by regression on the steps that the planner took for
-goals in random order; the selector takes the goal with the fewest predicted steps, as DEPS does, or the first goal of the order with the
-fewest in all (`ahead`), where the same head says how many steps each goal will take from the place of another one. Their rivals are a fixed
-order and the plain distance.
+goals in random order, from how far the nearest thing of a goal is, as the crow flies and on foot, and from the ground about; the selector
+takes the goal with the fewest predicted steps, as DEPS does, or the first goal of the order with the fewest in all (`ahead`), where that
+head says how many steps each goal will take from the place of another one. Their rivals are a fixed order and the plain distance.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,13 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from envs.core.batching import one_by_one
 from envs.core.functional import Params, split_key
 from envs.core.suites import TaskSuite
 from envs.skillgraph.tasks import make_row, stack_rows
+from envs.skillgraph.world import mechanics, navigation
 from envs.skillgraph.world.blocks import LAYERS
 from envs.skillgraph.world.env import Overworld, TaskRow
 from envs.skillgraph.world.generation import ENSURED
 from envs.skillgraph.world.planner import PlannerReference, skill_graph
+from envs.skillgraph.world.rules import OFFSETS
 from envs.skillgraph.world.state import MOBS, World
 
 # Things of the surface that take a few steps once they are reached: the order of goals matters where the ways between them take the time.
@@ -37,6 +41,7 @@ START = {"iron_pickaxe": 1, "iron_shovel": 1, "iron_axe": 1, "shears": 1, "bucke
 PARALLEL = 3
 LIMIT = 500  # steps for all goals together
 TOO_LONG = 300.0  # what a goal that was never reached counts as
+TOGETHER = 32
 HIDDEN = 64
 GROUNDS = ("grass_block", "sand", "snow", "water", "red_sand", "stone", "cave_air")
 
@@ -107,35 +112,45 @@ class ParallelGoals:
         b = self.env.blocks
         wanted = jnp.asarray(self.things)[goals]
         layer, row, column = (jnp.asarray(x) for x in np.ogrid[:LAYERS, : world.map.shape[1], : world.map.shape[2]])
-        kind = len(b) + world.herd.kind.astype(jnp.int32)
-        herd = world.herd.position.astype(jnp.int32)
-        there = jax.vmap(lambda which: which[: len(b)][world.map.astype(jnp.int32)])(wanted)
-        alive = jax.vmap(lambda which: which[jnp.minimum(kind, which.shape[0] - 1)])(wanted) & (world.herd.kind > 0)
+        there = jax.vmap(lambda which: navigation.places(b, world, which, which & False))(wanted)
+        gives = mechanics.breakable(b, self.env.shared_params(), world.inventory)
+        # A field is worked out until the way from where the agent stands is known; from a place that no way leads to, all of it is.
+        nowhere = replace(world, position=jnp.zeros_like(world.position))
+        fields = jax.lax.map(lambda cells: navigation.distance_field(b, gives, nowhere, cells), there)
         which = jax.nn.one_hot(goals, len(GOALS))
 
         def seen_from(place):
             """Features [PARALLEL, F] from a place, and where the nearest thing of each goal is, int32[PARALLEL, 3]."""
             far = 4 * jnp.abs(layer - place[0]) + jnp.abs(row - place[1]) + jnp.abs(column - place[2])
-            far_mobs = jnp.abs(herd - place).sum(-1)
             cells = jnp.where(there, far, 255).reshape(PARALLEL, -1)
-            mobs = jnp.where(alive, far_mobs, 255)
-            best, best_mob = jnp.argmin(cells, -1), jnp.argmin(mobs, -1)
-            distance, distance_mob = cells.min(-1), mobs.min(-1)
-            cell = jnp.stack(jnp.unravel_index(best, world.map.shape), -1)
-            where = jnp.where((distance_mob < distance)[:, None], herd[best_mob], cell)
-            distance = jnp.minimum(distance, distance_mob).astype(jnp.float32)
+            where = jnp.stack(jnp.unravel_index(jnp.argmin(cells, -1), world.map.shape), -1)
+            distance = cells.min(-1).astype(jnp.float32)
+            beside = jnp.clip(place + jnp.asarray([(0, 0, 0), *OFFSETS]), 0, jnp.asarray(world.map.shape) - 1)
+            walk = fields[:, beside[:, 0], beside[:, 1], beside[:, 2]].min(-1)
+            walk = jnp.minimum(walk.astype(jnp.float32), TOO_LONG)
             view = jax.lax.dynamic_slice(world.map, (place[0], place[1] - 4, place[2] - 4), (1, 9, 9))
             ground = jnp.stack([(view == b.index[name]).mean() for name in GROUNDS])
             shared = jnp.concatenate([ground, jax.nn.one_hot(place[0], LAYERS)])
-            near = jnp.stack([jnp.log1p(distance), distance / 64.0], -1)
+            near = jnp.stack([jnp.log1p(distance), distance / 64.0, jnp.log1p(walk), walk / 64.0], -1)
             return jnp.concatenate([which, near, jnp.broadcast_to(shared, (PARALLEL, shared.shape[0]))], -1), where
 
-        now, places = seen_from(world.position)
+        now, places = seen_from(world.position.astype(jnp.int32))
         return Outlook(now, jax.vmap(lambda place: seen_from(place)[0])(places))
 
-    def episodes(self, number: int, choose: Choose) -> Callable[[jax.Array, Any], dict[str, jax.Array]]:
-        """A compiled run of `number` worlds: (key, head) -> steps int32[number] until all goals are reached (LIMIT if they are not), done
-        bool[number], and the log of decisions: features [number, PARALLEL, F], steps and reached [number, PARALLEL]."""
+    def outlook_where(self, world: World, goals: jax.Array, wanted: jax.Array) -> Outlook:
+        """`outlook` where it is `wanted` (bool[]), zeros elsewhere."""
+
+        def look(world, goals, wanted):
+            shapes = jax.eval_shape(self.outlook, world, goals)
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return jax.lax.cond(wanted, lambda: self.outlook(world, goals), lambda: nothing)
+
+        return one_by_one(look)(world, goals, wanted)
+
+    def episodes(self, number: int, rivals: Sequence[Choose]) -> Callable[[jax.Array, Any, int], dict[str, jax.Array]]:
+        """A compiled run of `number` worlds: (key, head, which of the `rivals` chooses) -> steps int32[number] until all goals are reached
+        (LIMIT if they are not), done bool[number], and the log of decisions: features [number, PARALLEL, F], steps and reached [number,
+        PARALLEL]. Worlds are played `TOGETHER` at a time, as each of these takes as long as its longest episode."""
         env, planner = self.env, self.planner
         shared = env.shared_params()
 
@@ -150,16 +165,17 @@ class ParallelGoals:
             }
             return Run(goals, steps, world, jnp.ones(PARALLEL, bool), jnp.int32(-1), jnp.int32(0), jnp.int32(0), log)
 
-        def go_on(run, t, head):
-            outlook = self.outlook(run.world, run.goals)
-            fresh = run.current < 0
-            chosen = jnp.where(fresh, choose(head, outlook, run.open), run.current)
+        def go_on(run, t, head, rival):
+            fresh = (run.current < 0) & run.open.any()
+            outlook = self.outlook_where(run.world, run.goals, fresh)
+            choice = jnp.stack([choose(head, outlook, run.open) for choose in rivals])[rival]
+            chosen = jnp.where(fresh, choice, jnp.maximum(run.current, 0))
             since = jnp.where(fresh, t, run.since)
             one_hot = jnp.arange(PARALLEL) == chosen
             tasks = env.suite.take(run.goals)
             params = Params(shared, jax.tree.map(lambda x: x[chosen], tasks))
-            choice, act = jax.random.split(jax.random.fold_in(run.key, t))
-            action, _ = planner.act(choice, run.world, params, ())
+            pick, act = jax.random.split(jax.random.fold_in(run.key, t))
+            action, _ = planner.act(pick, run.world, params, ())
             world, _ = env.advance(act, run.world, action, params)
             reached = world.inventory[tasks.target[chosen]] > 0
             log = {
@@ -171,16 +187,23 @@ class ParallelGoals:
             after = Run(run.goals, run.key, world, run.open & ~(one_hot & reached), current, since, t + 1, log)
             return jax.tree.map(lambda old, new: jnp.where(run.open.any(), new, old), run, after)
 
-        def play(key, head):
+        def play(keys, head, rival):
             def body(carry):
                 t, runs = carry
-                return t + 1, jax.vmap(go_on, in_axes=(0, None, None))(runs, t, head)
+                return t + 1, jax.vmap(go_on, in_axes=(0, None, None, None))(runs, t, head, rival)
 
-            runs = jax.vmap(begin)(jax.random.split(key, number))
+            runs = jax.vmap(begin)(keys)
             _, runs = jax.lax.while_loop(lambda c: (c[0] < LIMIT) & c[1].open.any(), body, (jnp.int32(0), runs))
             return {**runs.log, "total": runs.steps, "done": ~runs.open.any(-1)}
 
-        return jax.jit(play)
+        together = math.gcd(number, TOGETHER)
+
+        def all_of_them(key, head, rival):
+            keys = jax.random.split(key, number).reshape(-1, together)
+            found = jax.lax.map(lambda some: play(some, head, rival), keys)
+            return jax.tree.map(lambda leaf: leaf.reshape(number, *leaf.shape[2:]), found)
+
+        return jax.jit(all_of_them)
 
 
 def fixed(head: Any, outlook: Outlook, open_goals: jax.Array) -> jax.Array:

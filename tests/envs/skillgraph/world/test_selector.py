@@ -65,8 +65,8 @@ def test_the_head_learns_what_depends_on_its_features():
 
 @pytest.mark.slow
 def test_all_goals_are_reached_in_any_order():
-    play = selector.ParallelGoals("train").episodes(8, selector.nearest)
-    run = play(jax.random.key(0), None)
+    play = selector.ParallelGoals("train").episodes(8, [selector.nearest])
+    run = play(jax.random.key(0), None, 0)
     assert np.asarray(run["done"]).mean() >= 0.8 and (np.asarray(run["total"]) <= selector.LIMIT).all()
     reached = np.asarray(run["reached"])
     assert (np.asarray(run["steps"])[reached] < np.broadcast_to(np.asarray(run["total"])[:, None], reached.shape)[reached] + 1).all()
