@@ -20,6 +20,7 @@ from typing import Any
 
 from baselines import build, compose, ladder
 from baselines.config import DEFAULT_EXPERIMENT, AgentConfig, BenchConfig, ConfigError, TrainConfig, hint, words_of
+from baselines.progress import prepared
 from envs.core.external.host_env import HostEnv
 
 BATCHES = (256, 1024, 4096)
@@ -188,6 +189,7 @@ def environment(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
             yield "environment", {**about, **found.to_json()}
         return
     cost, reference = speed.static_cost(env), _reference(config, env_id, env)
+    prepared(reference)
     for num_envs in config.num_envs or BATCHES:
         pool = pool_of(config, env)
         found = speed.env_speed(env, num_envs, pool=pool, repeats=config.repeats, steps=config.steps, reference=reference)
@@ -345,6 +347,7 @@ def peer(env_id: str, config: BenchConfig) -> Iterator[tuple[str, Row]]:
 
     env = _make(env_id, config)
     pool, reference = pool_of(config, env), _reference(config, env_id, env)
+    prepared(reference)
     best, ours = 0.0, None
     for num_envs in config.num_envs or BATCHES:
         program = speed.EnvProgram(env, num_envs, speed.chunk_length(num_envs), pool, reference=reference)

@@ -227,8 +227,9 @@ def _generate(
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Every part, run or found on the disk, `compared`: with comparisons of its clips; and how many tries each task took."""
     from baselines.logging import memory_bytes
-    from baselines.progress import RunProgress
+    from baselines.progress import RunProgress, prepared
 
+    prepared(source.policy)
     env, tasks, wanted = source.env, source.tasks, config.episodes
     kept, tried, won = dict.fromkeys(tasks, 0), dict.fromkeys(tasks, 0), 0
     width = min(batch_width(env, tasks, config.num_envs), len(tasks) * wanted)

@@ -15,6 +15,7 @@ import numpy as np
 
 from baselines import build
 from baselines.config import ConfigError, PlayConfig, hint
+from baselines.progress import prepared
 
 VIDEOS, PICTURES = (".mp4", ".gif", ".html"), (".svg", ".html")
 KEYBOARD = "keyboard"
@@ -128,7 +129,9 @@ def setup(config: PlayConfig) -> tuple[Any, Any]:
     env = build.make_env(config.env, config.task, config.split, config.env_kwargs)  # type: ignore[arg-type]
     if config.agent.name == KEYBOARD or config.show is not None:
         return env, None
-    return env, build.find_reference(env, config.agent.name)
+    reference = build.find_reference(env, config.agent.name)
+    prepared(reference)
+    return env, reference
 
 
 def _listed(task: str | tuple[str, ...] | None) -> list[str]:

@@ -6,11 +6,14 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from envs.core.functional import Report
 
 PLAIN_EVERY = 15.0  # seconds between plain lines
 
@@ -135,3 +138,47 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(TextColumn(what), BarColumn(bar_width=24), TaskProgressColumn(), console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@contextlib.contextmanager
+def reporting(console: Console | None = None) -> Iterator[Report]:
+    """A `Report` on the error stream: a bar for each kind of work on a terminal, a line every `PLAIN_EVERY` seconds elsewhere."""
+    console = console or Console(stderr=True)
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        last = -PLAIN_EVERY
+
+        def plain(what: str, done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if total == 0 or done >= total or now - last >= PLAIN_EVERY:
+                last = now if total else last
+                line(f"{what}: {done} of {total}" if total else what)
+
+        yield plain
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def live(what: str, done: int, total: int) -> None:
+            if total == 0:
+                line(what)
+                return
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield live
+
+
+def prepared(policy: Any) -> dict[str, Any]:
+    """Lets a reference work out what it needs before it can act (`Reference.prepare`), with its progress shown. Returns what it found, as
+    plain JSON; nothing for a policy without such work."""
+    prepare = getattr(policy, "prepare", None)
+    if prepare is None:
+        return {}
+    with reporting() as report:
+        return dict(prepare(report))

@@ -1,7 +1,8 @@
 """What a policy achieves: evaluations of runs and references, the files that keep them, and the table of success per task.
 
 `evaluations/<update>-<split>.json` holds protocol, environment, split, update, episodes, score with its direction, and under `seeds` and
-`references` one evaluation (every episode of it) per seed of the run and per reference.
+`references` one evaluation (every episode of it) per seed of the run and per reference; `prepared` in the latter is what a reference found
+before it could act.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from baselines import build
 from baselines.config import AgentConfig, ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import machine, write_json
+from baselines.progress import prepared
 from baselines.statistics import Interval
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
@@ -44,6 +46,7 @@ def describe_spec(spec: Any) -> dict[str, Any]:
 
 def evaluate_policy(env: Any, policy: Any, episodes: int, row: Any, tasks: Sequence[str] | None = None) -> Evaluation:
     """Protocol v1 with the score of the catalog."""
+    prepared(policy)
     return evaluate(env, policy, episodes=episodes, tasks=tasks, score=row.score, direction=row.direction)
 
 
@@ -95,7 +98,8 @@ def _reference(env: Any, name: str, row: Any, episodes: int, tasks: Sequence[str
     wanted = list(tasks) if tasks is not None else [env.suite.names[i] for i in env.suite.splits[env.split]]
     if path is not None and path.exists():
         try:
-            known = Evaluation.from_json(path.read_text())
+            text = path.read_text()
+            known, found = Evaluation.from_json(text), json.loads(text).get("prepared", {})
         except (OSError, ValueError):
             known = None
         fits = known is not None and known.episodes == episodes and known.score == row.score and known.split == env.split
@@ -103,9 +107,11 @@ def _reference(env: Any, name: str, row: Any, episodes: int, tasks: Sequence[str
             part = Evaluation(
                 known.split, known.seed, known.episodes, known.score, known.direction, {task: known.tasks[task] for task in wanted}
             )
-            return json.loads(part.to_json())
+            return {**json.loads(part.to_json()), **({"prepared": found} if found else {})}
+    found = prepared(env.references[name])
     note(f"evaluating the reference {name}")
     content = json.loads(evaluate_policy(env, env.references[name], episodes, row, tasks).to_json())
+    content |= {"prepared": found} if found else {}
     if path is not None and tasks is None:
         write_json(path, content)
     return content
@@ -262,8 +268,16 @@ def main(config: EvaluateConfig) -> int:
         changed = "".join(f" {name}={json.dumps(value)}" for name, value in content["env_kwargs"].items())
         episodes = f"{content['episodes']} episode{'s' if content['episodes'] > 1 else ''} per task"
         better = "" if content["score"] == "success_at_end" else f", {'less' if content['direction'] == 'min' else 'more'} is better"
-        show(content, f"{content['env']}{changed}  {where}{update}, split {content['split']}, {episodes}{better}")
+        found = "".join(f", {name}: {_facts(one['prepared'])}" for name, one in content["references"].items() if "prepared" in one)
+        show(content, f"{content['env']}{changed}  {where}{update}, split {content['split']}, {episodes}{better}{found}")
     return 0
+
+
+def _facts(found: Mapping[str, Any]) -> str:
+    """What a reference found when it was prepared, in a line."""
+    from baselines import listing
+
+    return ", ".join(f"{name.replace('_', ' ')} {listing.text(value)}" for name, value in found.items())
 
 
 def run(config: EvaluateConfig) -> list[dict[str, Any]]:

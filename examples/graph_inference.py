@@ -18,8 +18,11 @@ CURVE = (1, 3, 10, 30, 100, 300, 1000)
 
 def main(episodes: int = 300) -> dict[int, dict[str, float]]:
     env = Options(suite_name="Obtain8", conditioning="hidden")
-    start = time.perf_counter()
-    log = walks(env, episodes)
+    start, log = time.perf_counter(), None
+    for part in walks(env, episodes):
+        log = part if log is None else log + part
+        print(f"{time.perf_counter() - start:5.0f} s: {len(log.option)} decisions", flush=True)
+    assert log is not None
     print(f"{episodes} episodes, {len(log.option)} decisions in {time.perf_counter() - start:.0f} s")
     true, curve = truth(env), {}
     for number in sorted({*(n for n in CURVE if n < episodes), episodes}):

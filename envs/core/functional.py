@@ -7,7 +7,7 @@ arrays: they can be jitted, vmapped and scanned, use typed PRNG keys only, and n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -77,11 +77,18 @@ class TimeStep:
         return jnp.all(done | ~self.alive, axis=-1)
 
 
+Report = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is to do; 0 of 0: a line about what was found."""
+
+
 class Reference(Protocol):
     """A policy shipped with an environment. It may read the state; an agent may not. Its methods are pure and vmappable.
 
     One that works out a whole plan also has `plan(state, params) -> memory`: the memory at the first state of an episode, which then takes
     the place of `init`. It is called once per episode, so it may ask a solver on the host through `jax.pure_callback`.
+
+    One that has something to work out once, before it can act, also has `prepare(report) -> facts`: it does so, tells `report` how far it
+    has come, and returns what was found, as plain JSON. Whoever does not call it gets the same policy, which then prepares in silence.
     """
 
     def init(self, params: Params) -> Any:

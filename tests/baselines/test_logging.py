@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from baselines.logging import MetricsLog, clean, memory_bytes, read_metrics, versions, write_json
-from baselines.progress import RunProgress, amount, duration, size
+from baselines.progress import RunProgress, amount, duration, prepared, reporting, size
 
 
 def row(steps, seed=0, **more):
@@ -101,3 +101,27 @@ def test_a_bar_on_a_terminal():
     text = stream.getvalue()
     for word in ("50%", "500/1k", "steps/s", "left", "success", "mem", "saving", "hello"):
         assert word in text
+
+
+def test_work_before_the_first_episode_is_shown():
+    stream = io.StringIO()
+    with reporting(Console(file=stream, width=160)) as report:
+        for done in range(0, 101, 10):
+            report("exploring", done, 100)
+        report("found [it]", 0, 0)
+    assert stream.getvalue().splitlines() == ["exploring: 0 of 100", "exploring: 100 of 100", "found [it]"]
+    terminal = io.StringIO()
+    with reporting(Console(file=terminal, width=160, force_terminal=True)) as report:
+        report("exploring", 30, 100)
+        report("found [it]", 0, 0)
+    assert "exploring" in terminal.getvalue() and "30/100" in terminal.getvalue() and "found [it]" in terminal.getvalue()
+
+
+def test_a_reference_is_prepared_where_it_asks_for_it(capsys):
+    class Explorer:
+        def prepare(self, report):
+            report("exploring", 1, 2)
+            return {"f1": 1.0}
+
+    assert prepared(Explorer()) == {"f1": 1.0} and "exploring: 1 of 2" in capsys.readouterr().err
+    assert prepared(object()) == {} and prepared(None) == {}

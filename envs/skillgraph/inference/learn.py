@@ -58,29 +58,38 @@ def features(env: Options, log: Log) -> tuple[list[Literal], np.ndarray]:
 
 
 def precondition(names: list[Literal], holds: np.ndarray, eligible: np.ndarray, rng: np.random.Generator) -> tuple[frozenset[Literal], ...]:
-    """A disjunction of conjunctions that holds where `eligible` (bool[N]) does."""
-    positive, negative = holds[eligible], holds[~eligible]
-    if not len(positive):
-        return ()
-    positive = np.unique(positive[rng.permutation(len(positive))[:SAMPLES]], axis=0)
-    negative = np.unique(negative, axis=0)
+    """A disjunction of conjunctions that holds where `eligible` (bool[N]) does; holds: bool[N, L] which literals do."""
+    cases, case = _cases(holds)
+    return _precondition(names, cases, case[eligible], case[~eligible], rng)
+
+
+def _cases(holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(bool[C, L] the distinct rows, int[N] which of them each row is)."""
+    packed = np.packbits(holds, axis=1)
+    _, first, case = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    return holds[first], case
+
+
+def _precondition(
+    names: list[Literal], cases: np.ndarray, positive: np.ndarray, negative: np.ndarray, rng: np.random.Generator
+) -> tuple[frozenset[Literal], ...]:
+    """`precondition`, from the cases (see `_cases`) of the eligible decisions and of the others."""
+    open_rows = cases[np.unique(rng.permutation(positive)[:SAMPLES])]
+    missing = ~cases[np.unique(negative)].T
     ways: list[frozenset[Literal]] = []
-    open_rows = positive
     # Literals of higher counts are dropped first, so that what remains is the smallest count that is enough.
-    order = sorted(range(len(names)), key=lambda k: -names[k][1])
+    order = np.array(sorted(range(len(names)), key=lambda k: -names[k][1]))
     while len(open_rows):
         # The eligible decision that needs to be widened least: the one in which least is held.
         seed = open_rows[np.argmin(open_rows.sum(1))]
-        kept = [k for k in range(len(names)) if seed[k]]
-        for k in [k for k in order if seed[k]]:
-            rest = [j for j in kept if j != k]
-            if not negative[:, rest].all(1).any() if rest else not len(negative):
-                kept = rest
-        ways.append(frozenset(names[k] for k in kept))
-        covered = open_rows[:, kept].all(1)
-        if not covered.any():
-            break
-        open_rows = open_rows[~covered]
+        kept = seed.copy()
+        lacks = missing[kept].sum(0, dtype=np.int16)  # how many of the literals that are kept each ineligible case lacks
+        for k in order[seed[order]]:
+            if not (lacks == missing[k]).any():
+                kept[k] = False
+                lacks -= missing[k]
+        ways.append(frozenset(names[k] for k in np.flatnonzero(kept)))
+        open_rows = open_rows[~open_rows[:, kept].all(1)]
     return tuple(ways)
 
 
@@ -88,6 +97,7 @@ def learn(env: Options, log: Log, seed: int = 0) -> dict[str, Rule]:
     """option -> what was learned, for the relevant options that act on items."""
     rng = np.random.default_rng(seed)
     names, holds = features(env, log)
+    cases, case = _cases(holds)
     keep = relevant(env)[0]
     table = env.table
     rules: dict[str, Rule] = {}
@@ -104,7 +114,7 @@ def learn(env: Options, log: Log, seed: int = 0) -> dict[str, Rule]:
         done = log.completed & (log.option == o)
         change = log.change[done].mean(0) if done.any() else np.zeros(log.change.shape[1])
         moved = {env.tree.items[i]: float(change[i]) for i in np.flatnonzero(np.abs(change) > 0.05)}
-        rules[env.action_names[o]] = Rule(precondition(names, holds[where], eligible[where], rng), moved)
+        rules[env.action_names[o]] = Rule(_precondition(names, cases, case[eligible & where], case[~eligible & where], rng), moved)
     return rules
 
 
@@ -112,7 +122,7 @@ def truth(env: Options) -> dict[str, frozenset[Literal]]:
     """option -> the literals of its true precondition (of all alternatives together)."""
     tree, keep = env.tree, relevant(env)[0]
     items = {tree.items[i] for i in np.flatnonzero(relevant(env)[1])}
-    found: dict[str, set[Literal]] = {}
+    found: dict[str, frozenset[Literal]] = {}
     for o in np.flatnonzero(keep):
         name, kind = env.action_names[o], env.table.kind[o]
         if kind == FIND or name == "wait":

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
+from envs.core.functional import Report
 from envs.core.skill_graph import SkillGraph
-from envs.skillgraph.inference.learn import Rule, learn
-from envs.skillgraph.inference.walk import Log, walks
+from envs.skillgraph.inference.learn import Literal, Rule, learn, scores, truth
+from envs.skillgraph.inference.walk import BATCH, Log, walks
 from envs.skillgraph.minecraft import Recipe
 from envs.skillgraph.techtree import SMELT_HEAT, STATIONS, Source, TechTree
 from envs.skillgraph.world.options import Options, OptionsPlanner
@@ -21,7 +22,7 @@ from envs.skillgraph.world.planner import PlannerReference, skill_graph
 if TYPE_CHECKING:
     from envs.skillgraph.world.env import Overworld
 
-EPISODES = 300
+EPISODES, SETTLED = 300, 2
 
 
 def smelted(env: Options, log: Log) -> dict[str, str]:
@@ -86,32 +87,79 @@ class InferredPlanner(PlannerReference):
         return self.learned
 
 
+def _ways(rules: Mapping[str, Rule]) -> dict[str, tuple[frozenset[Literal], ...]]:
+    return {name: rule.ways for name, rule in rules.items()}
+
+
+class Learned(NamedTuple):
+    """A log of so many random walks (None before the first), and what was learned from it."""
+
+    episodes: int
+    log: Log | None
+    rules: dict[str, Rule]
+
+
 @dataclass(frozen=True)
 class GraphInference:
     """Explores by a random walk over options, learns the graph from its log, and plans on what it learned. Worked out once, before the
-    first action; the walk sees split "train" alone."""
+    first action; the walk sees split "train" alone.
+
+    Args:
+        episodes: random walks at most. They end when `settled` batches of them in a row changed nothing in the preconditions.
+        batch: walks at once.
+    """
 
     env: Overworld
     episodes: int = EPISODES
     seed: int = 0
+    batch: int = BATCH
+    settled: int = SETTLED
 
     @cached_property
     def explored(self) -> Options:
         own = self.env
         return Options(own.suite_name, None, "hidden", "dict", None, own.mobs, own.fidelity)
 
-    @cached_property
-    def log(self) -> Log:
-        return walks(self.explored, self.episodes, self.seed)
+    def prepare(self, report: Report = lambda *_: None) -> dict[str, Any]:
+        """Explores and learns, if that was not done before (see `Reference`). Returns the number of walks, and precision, recall and F1 of
+        what was learned against the true graph, which the reference itself does not use."""
+        if "learned" not in vars(self):
+            vars(self)["learned"] = self._learn(report)
+        found = {name: round(value, 4) for name, value in self._scores(self.learned.rules).items()}
+        return {"episodes": self.learned.episodes, **found}
 
     @cached_property
-    def rules(self) -> dict[str, Rule]:
-        return learn(self.explored, self.log, self.seed)
+    def learned(self) -> Learned:
+        return self._learn(lambda *_: None)
+
+    def _learn(self, report: Report) -> Learned:
+        def explored(done: int) -> None:
+            report("exploring by random walks", done, self.episodes)
+
+        env, same = self.explored, 0
+        learned = Learned(0, None, {})
+        with jax.ensure_compile_time_eval():  # it may be asked for while a program is traced, but is no part of it
+            explored(0)
+            for part in walks(env, self.episodes, self.seed, batch=self.batch, progress=explored):
+                log = part if learned.log is None else learned.log + part
+                now = Learned(min(self.episodes, learned.episodes + self.batch), log, learn(env, log, self.seed))
+                same = same + 1 if _ways(now.rules) == _ways(learned.rules) else 0
+                learned = now
+                shown = ", ".join(f"{name} {value:.3f}" for name, value in self._scores(now.rules).items()).replace("f1", "F1")
+                report(f"learned from {now.episodes} walks, {len(log.option)} decisions: {shown}", 0, 0)
+                if same >= self.settled:
+                    break
+        return learned
+
+    def _scores(self, rules: Mapping[str, Rule]) -> dict[str, float]:
+        return scores(rules, truth(self.explored))
 
     @cached_property
     def planner(self) -> PlannerReference | OptionsPlanner:
         with jax.ensure_compile_time_eval():  # called while a program is traced, but no part of it
-            tree, numbers = inferred_tree(self.explored, self.log, self.rules)
+            _, log, rules = self.learned
+            assert log is not None
+            tree, numbers = inferred_tree(self.explored, log, rules)
         inferred = InferredPlanner(self.env, skill_graph(self.env, tree, numbers))
         return InferredOptionsPlanner(self.env, inferred) if isinstance(self.env, Options) else inferred
 

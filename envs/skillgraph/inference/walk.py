@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core.functional import Params, params_axes, split_key
+from envs.core.functional import Params, split_key
+from envs.skillgraph.techtree import STATIONS
 from envs.skillgraph.world import mechanics
-from envs.skillgraph.world.options import APPLY, FIND, HIT, Options
+from envs.skillgraph.world.options import APPLY, FIND, HIT, PRIMITIVE, Choice, Options, Progress, without_map
+from envs.skillgraph.world.state import World
 from envs.skillgraph.world.ways import ways
 
-EPISODE = 150  # decisions of one walk
+EPISODE = 150  # decisions of one walk, on average over a batch
 BATCH = 100
+SHARE = 0.25  # of the walkers that wait for nobody: the fewer, the less time they stand by, but the more often all ways are looked up
+ROUNDS = 32  # of one call of the program
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ class Log:
         """The log of the first episodes."""
         keep = self.episode < episodes
         return Log(*(column[keep] for column in vars(self).values()))
+
+    def __add__(self, other: Log) -> Log:
+        """Both, one after the other."""
+        return Log(*(np.concatenate(both) for both in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 def relevant(env: Options) -> tuple[np.ndarray, np.ndarray]:
@@ -78,61 +87,130 @@ def relevant(env: Options) -> tuple[np.ndarray, np.ndarray]:
     return keep, np.array([item in items for item in tree.items])
 
 
-@lru_cache(maxsize=2)
-def _program(env: Options, length: int) -> Any:
-    axes = params_axes()
-    keep = jnp.asarray(relevant(env)[0])
-    kinds = np.where(env.table.kind == FIND, 0, np.where((env.table.kind == HIT) | (env.table.kind == APPLY), 1, 2))
-    pools = jax.vmap(env.reset, in_axes=(0, axes))
+class Walkers(NamedTuple):
+    """N walks, each under way with an option: how far it has come, how the world was at its start (without its map), the option, and its
+    distance field and random key."""
 
-    def decide(params, state, key):
-        """One decision of one slot."""
-        choose, act = jax.random.split(key)
-        sight = mechanics.look(env.blocks, state)
-        mask = env.initiation(params.shared, state, sight)
+    now: Progress
+    start: World
+    choice: Choice
+    field: jax.Array
+    key: jax.Array
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Random walks over the relevant options of an environment, goals ignored.
+
+    The walks of a batch do not wait for each other's options: they all go on until a part of them have ended theirs, and those choose
+    anew (one round). The columns of a round are what its walkers were in when it began; see `Log`.
+    """
+
+    env: Options
+
+    @cached_property
+    def params(self) -> Params:
+        """Parameters of the longest task, with a goal that nobody reaches by chance, so that none cuts a walk short."""
+        rows = self.env.suite.take(jnp.asarray([int(np.argmax(self.env.suite.horizons))]))
+        rows = rows._replace(quantity=jnp.full(1, 255, jnp.uint8), horizon=jnp.full(1, 10**6, jnp.int32))
+        return Params(self.env.shared_params(), jax.tree.map(lambda x: x[0], rows))
+
+    @partial(jax.jit, static_argnums=(0, 3))
+    def begin(self, key: jax.Array, params: Params, number: int) -> Walkers:
+        """Walkers in new worlds of the environment's split, ready to choose."""
+        keys = jax.random.split(split_key(key, self.env.split), number)
+        world = jax.vmap(lambda key: self.env.reset(key, params)[0])(keys)
+        nothing, ended = jnp.zeros(number), jnp.ones(number, bool)
+        now = Progress(jnp.zeros(number, jnp.int32), world, ended, nothing, nothing + 1, ~ended)
+        choice = jax.vmap(self.env.choice)(jnp.zeros(number, jnp.int32), ~ended)
+        return Walkers(now, without_map(now).world, choice, jnp.zeros(world.map.shape, jnp.int16), keys)
+
+    @partial(jax.jit, static_argnums=(0, 4), donate_argnums=1)
+    def go(self, walkers: Walkers, key: jax.Array, params: Params, rounds: int) -> tuple[Walkers, Any]:
+        """Some rounds; also the columns `[rounds, N, ...]`."""
+        return jax.lax.scan(partial(self._round, params), walkers, jax.random.split(key, rounds))
+
+    @cached_property
+    def _relevant(self) -> np.ndarray:
+        return relevant(self.env)[0]
+
+    def _choose(self, key: jax.Array, world: World, params: Params) -> tuple[Choice, tuple[jax.Array, ...]]:
+        """The next option of one walker, and what it was in."""
+        env = self.env
+        kinds = np.where(env.table.kind == FIND, 0, np.where((env.table.kind == HIT) | (env.table.kind == APPLY), 1, 2))
+        sight = mechanics.look(env.blocks, world)
+        mask = env.initiation(params.shared, world, sight)
         # First one of the sorts of options that are possible (find, act, make), then one of that sort: else finding drowns the rest.
-        possible = mask & keep
-        number = (possible & (kinds == jnp.arange(3)[:, None])).sum(1)
+        possible = mask & self._relevant
+        number = (possible & (kinds == np.arange(3)[:, None])).sum(1)
         weight = jnp.where(possible, 1.0 / jnp.maximum(number[kinds], 1), 0.0)
-        option = jax.random.categorical(choose, jnp.log(weight))
-        oven = state.oven
-        near = jnp.stack([(sight.view == env.blocks.index[name]).any() for name in ("crafting_table", "furnace")])
-        after, timestep = env.step(act, state, option, params)
-        row = (
-            state.inventory, near, env.in_view(state, sight), oven.heat > 1, oven.recipe == 0, mask, option.astype(jnp.int32),
-            timestep.metrics["completed"] > 0, after.inventory.astype(jnp.int16) - state.inventory.astype(jnp.int16),
-            ~(timestep.terminated | timestep.truncated),
-        )  # fmt: skip
-        return after, row
+        option = jax.random.categorical(key, jnp.log(weight)).astype(jnp.int32)
+        near = jnp.stack([(sight.view == env.blocks.index[name]).any() for name in STATIONS[1:]])
+        row = (world.inventory, near, env.in_view(world, sight), world.oven.heat > 1, world.oven.recipe == 0, mask, option)
+        return env.choice(option, mask[option]), row
 
-    def walk(key, params):
-        number = params.task.index.shape[0]
-        start, steps = jax.random.split(key)
-        state, _ = pools(jax.random.split(split_key(start, env.split), number), params)
+    def _round(self, params: Params, walkers: Walkers, key: jax.Array) -> tuple[Walkers, tuple[jax.Array, ...]]:
+        """Those who have ended their option and live choose the next one; then all go on until `SHARE` of the living have ended theirs."""
+        env, now, ended = self.env, walkers.now, walkers.now.ended
+        number, alive = len(ended), now.world.body.health > 0
+        keys = jax.random.split(key, (2, number))
+        choice, row = jax.vmap(self._choose, in_axes=(0, 0, None))(keys[0], now.world, params)
+        chooses = ended & alive
+        choice = choice._replace(kind=jnp.where(chooses, choice.kind, PRIMITIVE))  # the others look for no way
+        field = jax.vmap(env.field, in_axes=(0, 0, None))(now.world, choice, params)
 
-        def body(state, key):
-            return jax.vmap(decide, in_axes=(axes, 0, 0))(params, state, jax.random.split(key, number))
+        def chosen(new, old):
+            return jax.tree.map(lambda new, old: jnp.where(chooses.reshape(-1, *[1] * (new.ndim - 1)), new, old), new, old)
 
-        return jax.lax.scan(body, state, jax.random.split(steps, length))[1]
+        here = without_map(now).world
+        fresh = Progress(jnp.zeros_like(now.steps), here, ~ended, jnp.zeros(number), jnp.ones(number), ~ended)
+        begun = chosen(fresh, without_map(now))
+        begun = begun._replace(world=replace(begun.world, map=now.world.map), ended=~chooses & ended)
+        start, choice, field = chosen((here, choice, field), (walkers.start, walkers.choice, walkers.field))
+        own = jnp.where(chooses, keys[1], walkers.key)
 
-    return jax.jit(walk)
+        def body(now):
+            return env.forward(True, now, own, start, choice, params, field, None)
+
+        after = jax.lax.while_loop(lambda now: (now.ended & alive).sum() < SHARE * alive.sum(), body, begun)
+        return Walkers(after, start, choice, field, own), (*row, now.completed, ended, alive)
 
 
-def walks(env: Options, episodes: int, seed: int = 0, length: int = EPISODE, batch: int = BATCH) -> Log:
-    """Random walks over the relevant options of an environment, goals ignored: an episode ends after `length` decisions, or as the
-    environment ends it. `batch` of them run together."""
-    number = len(env.suite)
-    longest = int(np.argmax(env.suite.horizons))
-    parts: list[list[np.ndarray]] = []
+def walks(
+    env: Options,
+    episodes: int,
+    seed: int = 0,
+    length: int = EPISODE,
+    batch: int = BATCH,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Log]:
+    """Random walks in batches, the log of each in turn: a batch ends when those that live have taken `length` decisions on average.
+    `progress` is told how many episodes are done."""
+    walk = Walk(env)
     for start in range(0, episodes, batch):
-        rows = env.suite.take(jnp.full(batch, longest % number))
-        # A goal that nobody reaches by chance does not cut the walk short.
-        rows = rows._replace(quantity=jnp.full(batch, 255, jnp.uint8), horizon=jnp.full(batch, 10**6, jnp.int32))
-        key = jax.random.fold_in(jax.random.key(seed), start)
-        *columns, alive = jax.device_get(_program(env, length)(key, Params(env.shared_params(), rows)))
-        # Decisions after the end of an episode are no data.
-        valid = np.concatenate([np.ones((1, batch), bool), np.cumprod(alive[:-1], 0).astype(bool)])
-        episode = np.broadcast_to(start + np.arange(batch), valid.shape)
-        valid &= episode < episodes
-        parts.append([column[valid] for column in (*columns, episode)])
-    return Log(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        begin, go = jax.random.split(jax.random.fold_in(jax.random.key(seed), start))
+        walkers = walk.begin(begin, walk.params, batch)
+        parts: list[list[np.ndarray]] = []
+        done, taken = 0.0, np.zeros(batch, int)
+        while done < 1.0:
+            walkers, columns = walk.go(walkers, jax.random.fold_in(go, len(parts)), walk.params, ROUNDS)
+            parts.append([np.asarray(column) for column in columns])
+            *_, ended, alive = parts[-1]
+            taken += (ended & alive).sum(0)
+            done = min(1.0, float(taken[alive[-1]].mean()) / length) if alive[-1].any() else 1.0
+            progress(min(episodes, start + int(batch * done)))
+        yield _log([np.concatenate(column) for column in zip(*parts, strict=True)], start).first(episodes)
+
+
+def _log(columns: list[np.ndarray], first: int) -> Log:
+    """The decisions in `columns` `[rounds, N, ...]`: what became of one is read off the next round that its walker began without an
+    option under way. `first`: number of the first walker's episode."""
+    *_, ended, alive = columns
+    walker, at = np.nonzero(ended.T)
+    held, near, seen, heat, idle, eligible, option, completed, _, living = (column[at, walker] for column in columns)
+    # The last decision of a walker came to no end, and one that has died decides nothing any more.
+    valid = np.flatnonzero((walker[:-1] == walker[1:]) & living[:-1])
+    before = [column[valid] for column in (held, near, seen, heat, idle, eligible, option)]
+    change = held[valid + 1].astype(np.int16) - held[valid].astype(np.int16)
+    done = completed[valid + 1] & eligible[valid, option[valid]]
+    return Log(*(*before, done, change, (first + walker[valid]).astype(np.int32)))

@@ -66,7 +66,8 @@ class Progress(NamedTuple):
     completed: jax.Array
 
 
-def _without_map(now: Progress) -> Progress:
+def without_map(now: Progress) -> Progress:
+    """The progress of a batch, without its maps."""
     return now._replace(world=replace(now.world, map=jnp.zeros(now.ended.shape)))
 
 
@@ -202,16 +203,9 @@ class Options(Overworld):
         return world, self._skilled(world, timestep, params, jnp.float32(0), mechanics.look(self.blocks, world))
 
     def step(self, key: jax.Array, state: World, action: Any, params: Params) -> tuple[World, TimeStep]:
-        row, table = params.task, self.table
-        sight = mechanics.look(self.blocks, state)
-        legal = self.can_start(params.shared, state, sight, action)
-        choice = Choice(
-            kind=jnp.where(legal, jnp.asarray(table.kind)[action], PRIMITIVE),
-            thing=jnp.asarray(table.thing)[action],
-            primitive=jnp.where(legal, jnp.asarray(table.action)[action], NOOP),
-            gives=jnp.asarray(table.gives)[action][:-1],
-        )
-        over = self._carry_out(key, state, choice, params)
+        row = params.task
+        legal = self.can_start(params.shared, state, mechanics.look(self.blocks, state), action)
+        over = self._carry_out(key, state, self.choice(action, legal), params)
         world = over.world
         sight = mechanics.look(self.blocks, world)
         stages = (world.obtained & ~state.obtained & row.wanted).sum(dtype=jnp.int32).astype(jnp.float32)
@@ -220,6 +214,16 @@ class Options(Overworld):
         timestep = self._timestep(world, sight, params, stages, jnp.where(legal, 0, 1), done, dead)
         timestep = timestep.replace(reward=over.reward, duration=over.steps)
         return world, self._skilled(world, timestep, params, (over.completed & legal).astype(jnp.float32), sight)
+
+    def choice(self, option: jax.Array, legal: jax.Array) -> Choice:
+        """An option, ready to be carried out; nothing instead where it is not legal."""
+        table = self.table
+        return Choice(
+            kind=jnp.where(legal, jnp.asarray(table.kind)[option], PRIMITIVE),
+            thing=jnp.asarray(table.thing)[option],
+            primitive=jnp.where(legal, jnp.asarray(table.action)[option], NOOP),
+            gives=jnp.asarray(table.gives)[option][:-1],
+        )
 
     def _carry_out(self, key: jax.Array, state: World, choice: Choice, params: Params) -> Progress:
         """Steps an option until it ends. A batch is one loop that goes on until all of its options have ended; those that stand by do
@@ -245,32 +249,40 @@ class Options(Overworld):
         first = Progress(jnp.zeros(key.shape, jnp.int32), state, nothing[0], nothing[1], nothing[1] + 1, nothing[0])
 
         def play(moves: bool, field: Any) -> Progress:
-            def one(now, key, state, choice, params, field):
-                return self._one(moves, key, now, state, choice, params, field)
-
             def body(now):
-                after = jax.vmap(one, in_axes=(0, 0, 0, 0, axes, 0))(now, key, state, choice, params, field)
-                blocks, ended = after.world.map, now.ended
-
-                def kept(old, new):
-                    return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), old, new)
-
-                after = jax.tree.map(kept, _without_map(now), _without_map(after))
-                return after._replace(world=replace(after.world, map=blocks))
+                return self.forward(moves, now, key, state, choice, params, field, axes)
 
             return jax.lax.while_loop(lambda now: ~now.ended.all(), body, first)
 
         def on_the_way():
-            return play(True, jax.vmap(self._field, in_axes=(0, 0, axes))(state, choice, params))
+            return play(True, jax.vmap(self.field, in_axes=(0, 0, axes))(state, choice, params))
 
         return jax.lax.cond((choice.kind != PRIMITIVE).any(), on_the_way, lambda: play(False, None))
+
+    def forward(
+        self, moves: bool, now: Progress, key: Any, start: World, choice: Choice, params: Params, field: Any, axes: Any
+    ) -> Progress:
+        """One primitive step of the options of a batch (all arguments batched, `params` along `axes`); see `_one`. Those that have ended
+        stand by and do nothing."""
+
+        def one(now, key, start, choice, params, field):
+            return self._one(moves, key, now, start, choice, params, field)
+
+        after = jax.vmap(one, in_axes=(0, 0, 0, 0, axes, 0))(now, key, start, choice, params, field)
+        blocks, ended = after.world.map, now.ended
+
+        def kept(old, new):
+            return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+
+        after = jax.tree.map(kept, without_map(now), without_map(after))
+        return after._replace(world=replace(after.world, map=blocks))
 
     def _aims(self, choice: Choice) -> tuple[jax.Array, jax.Array]:
         """bool[blocks + mobs] what an option hits, or walks to, and what it uses."""
         one = jnp.arange(len(self.blocks) + len(self.mob_kinds)) == choice.thing
         return one & (choice.kind != APPLY), one & (choice.kind == APPLY)
 
-    def _field(self, state: World, choice: Choice, params: Params) -> jax.Array:
+    def field(self, state: World, choice: Choice, params: Params) -> jax.Array:
         """The distance field of an option that walks to something out of view."""
         b = self.blocks
         one = jnp.arange(len(b) + len(self.mob_kinds)) == choice.thing

@@ -6,7 +6,7 @@ import pytest
 
 from envs.skillgraph.inference.learn import learn, precondition, scores, truth
 from envs.skillgraph.inference.reference import GraphInference, inferred_tree
-from envs.skillgraph.inference.walk import relevant, walks
+from envs.skillgraph.inference.walk import _log, relevant, walks
 from envs.skillgraph.world.env import Overworld
 from envs.skillgraph.world.options import Options
 
@@ -35,11 +35,32 @@ def test_never_possible_means_unknown():
     assert precondition([("a", 1)], np.ones((5, 1), bool), np.zeros(5, bool), np.random.default_rng(0)) == ()
 
 
+def test_cases_that_contradict_each_other_are_told_apart_by_nothing():
+    holds = np.array([[True, False], [True, False]])
+    (way,) = precondition([("a", 1), ("b", 1)], holds, np.array([True, False]), np.random.default_rng(0))
+    assert way == {("a", 1)}
+
+
+def test_what_became_of_a_decision_is_read_off_the_next_one_of_the_same_walker():
+    # Two walkers, four rounds: the first decides in rounds 0, 1 and 3; the second in round 0, and has died by round 2.
+    ended = np.array([[1, 1], [1, 0], [0, 1], [1, 1]], bool)
+    alive = np.array([[1, 1], [1, 1], [1, 0], [1, 0]], bool)
+    held = np.array([[0, 5], [2, 5], [9, 4], [1, 4]], np.uint8)[..., None]
+    completed = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], bool)
+    blank, option = np.zeros((4, 2), bool), np.array([[0, 1], [1, 0], [0, 0], [1, 1]], np.int32)
+    eligible = np.broadcast_to(np.array([True, False]), (4, 2, 2))
+    log = _log([held, blank[..., None], blank[..., None], blank, blank, eligible, option, completed, ended, alive], 10)
+    assert log.episode.tolist() == [10, 10, 11] and log.option.tolist() == [0, 1, 1]
+    assert log.held[:, 0].tolist() == [0, 2, 5] and log.change[:, 0].tolist() == [2, -1, -1]
+    assert log.completed.tolist() == [True, False, False]  # the option of the other two could not start
+    assert (log.first(11) + log.first(11)).option.tolist() == [0, 1, 0, 1]
+
+
 @pytest.fixture(scope="module")
 def explored():
     env = Options(suite_name="Obtain8", mobs="none", conditioning="hidden", limit=30)
     jax.config.update("jax_disable_most_optimizations", False)  # this one runs for longer than it compiles
-    log = walks(env, 24, length=60, batch=24)
+    (log,) = walks(env, 24, length=60, batch=24)
     jax.config.update("jax_disable_most_optimizations", True)
     return env, log
 
@@ -76,5 +97,10 @@ def test_plans_are_made_on_what_was_learned(explored):
 
 @pytest.mark.slow
 def test_the_whole_line_is_learned():
-    reference = GraphInference(Overworld(suite_name="Obtain8"), episodes=200)
-    assert scores(reference.rules, truth(reference.explored))["f1"] >= 0.95
+    reference, told = GraphInference(Overworld(suite_name="Obtain8"), episodes=200), []
+    found = reference.prepare(lambda *what: told.append(what))
+    assert found["f1"] >= 0.95 and found["episodes"] <= 200
+    assert found["f1"] == round(scores(reference.learned.rules, truth(reference.explored))["f1"], 4)
+    assert told[0] == ("exploring by random walks", 0, 200) and any(f"F1 {found['f1']:.3f}" in what for what, _, _ in told)
+    number = len(told)
+    assert reference.prepare(lambda *what: told.append(what)) == found and len(told) == number  # once
