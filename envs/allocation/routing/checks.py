@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from envs.allocation.numbers import refuse, within
+from envs.allocation.numbers import refuse, whole, within
 from envs.allocation.routing.generator import Network
 from envs.allocation.routing.variants import Variant
 
 SLACK = 1e-4  # relative, of lengths and times: instances are float32
-
-
-def whole(field: str, values: Any, least: int) -> None:
-    """Raise ValueError unless all values are whole numbers of at least `least` that int32 holds."""
-    within(field, values, least, np.iinfo(np.int32).max)
-    values = np.asarray(values, np.float64)
-    refuse(field, values, values != np.floor(values), f"a whole number of at least {least} is needed")
 
 
 def check(kind: Variant, network: Network, way: np.ndarray) -> None:

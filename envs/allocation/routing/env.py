@@ -443,7 +443,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     # On the host.
 
-    def check_instance(self, instance: Fleet) -> None:
+    def check_instance(self, instance: Fleet, task: TaskRow) -> None:
         from envs.allocation.routing.bound import lengths
         from envs.allocation.routing.checks import check
 

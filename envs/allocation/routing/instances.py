@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.allocation import numbers
 from envs.allocation.routing import checks
 from envs.allocation.routing.generator import Network
 from envs.allocation.routing.variants import VARIANTS, Variant
@@ -253,7 +254,7 @@ def _cordeau(text: str) -> Instance:
 
 def _network(place: np.ndarray, demand: np.ndarray, capacity: float, **times: Any) -> Network:
     for field, value in (("demand", demand), ("capacity", np.asarray(capacity))):
-        checks.whole(field, value, 0)
+        numbers.whole(field, value, 0)
     return Network(
         place=place.astype(np.float32),
         demand=demand.astype(np.int32),

@@ -695,7 +695,7 @@ QUICK = ("SDVRP", "VRPLTW", "MDVRPTW", "PDPTW", "SPCTSP")
 def test_what_is_drawn_is_legal(variant):
     env = Routing(variant=variant, customers=8)
     for i in range(len(env.suite)):
-        check_instances(env, instances(env, 20, task=env.suite.names[i], seed=i)[0])
+        check_instances(env, *instances(env, 20, task=env.suite.names[i], seed=i))
 
 
 @pytest.mark.parametrize(
