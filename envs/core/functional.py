@@ -152,6 +152,11 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
     def suite(self) -> TaskSuite:
         """The tasks (>= 1): names, stacked rows, splits."""
 
+    def check_task(self) -> None:
+        """Raise KeyError or ValueError, with the nearest or legal names, where the argument `task` asks for what the suite or the split
+        does not hold. `envs.make` calls it where `task` is given; where rows take long to build this looks at names alone."""
+        _ = self.suite
+
     @property
     @abstractmethod
     def observation_space(self) -> gym.Space:

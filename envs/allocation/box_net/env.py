@@ -64,8 +64,12 @@ class BoxNet(TeamRoom[Any, TaskRow]):
         """Boxes that an episode can hold."""
         return max(row.boxes for row in self.table().values())
 
-    def check_goals(self, boxes: np.ndarray, goals: np.ndarray) -> None:
-        """Raise ValueError unless there is a goal for every box. boxes: int[colours]; goals: int[cells, colours]."""
+    def check_goals(self, boxes: Any, goals: Any) -> None:
+        """Raise ValueError unless there is a goal for every box.
+
+        Args:
+            boxes: int[colours]. goals: int[cells, colours].
+        """
         whole("goals", goals, 0)
         number = np.asarray(goals).sum(0)
         refuse("goals.sum(axis=0)", number, number != boxes, "as many goals as boxes of the colour are needed", boxes)
