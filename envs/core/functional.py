@@ -218,6 +218,15 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
         """uint8[H, W, 3] picture of a state, on the host."""
         raise ValueError(f"{type(self).__name__} draws no pictures: render_mode must be None")
 
+    def trail(self, state: State) -> Any:
+        """What pictures of later states show of this one, where they forget it, for `render_after`; None: nothing. On the host."""
+        return None
+
+    def render_after(self, trail: Sequence[Any], state: State, params: Params[Shared, Task]) -> np.ndarray:
+        """uint8[H, W, 3] picture of a state with what led to it: `trail` of each state of the episode, this one last. Films show it where
+        there is a trail; as large as `render`."""
+        return self.render(state, params)
+
     @property
     def spec(self) -> EnvSpec:
         """What agents get to know."""

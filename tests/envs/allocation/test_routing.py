@@ -15,6 +15,7 @@ import envs
 from envs.allocation.base import bounds, check_instances, instances, play
 from envs.allocation.routing import anneal, rules, solve
 from envs.allocation.routing import instances as benchmark
+from envs.allocation.routing import picture as draw_routing
 from envs.allocation.routing.bound import lengths, tour
 from envs.allocation.routing.env import Routing
 from envs.allocation.routing.generator import Network
@@ -738,3 +739,56 @@ def test_the_same_seed_gives_the_same_episode_in_a_batch():
     batch = jax.jit(jax.vmap(env.reset, in_axes=(0, params_axes())))(keys, Params((), rows))[0]
     alone = jax.jit(env.reset)(keys[1], env.default_params())[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-6), batch, alone)
+
+
+def test_films_show_the_routes_that_were_driven():
+    """A route that ended is there in a darker shade to the end of the episode; the present one is in the vehicle's colour."""
+    env = Routing(variant="CVRP", customers=6)
+    params = env.default_params()
+    state = jax.device_get(jax.jit(env.reset)(jax.random.key(0), params)[0])
+    place = np.asarray([[0.5, 0.5], [0.1, 0.1], [0.1, 0.9], [0.9, 0.9], [0.9, 0.1], [0.5, 0.9], [0.5, 0.1]], np.float32)
+    state = replace(state, network=replace(state.network, place=place))
+    at = lambda node: replace(state, node=np.asarray([node], np.int32))  # noqa: E731
+    shades = {draw_routing.vehicle_color(0): "green", draw_routing.driven(0): "dark"}
+
+    def line(picture, x):
+        """The shade of the line through (x, 0.5), if there is one; pictures are 16 + 288 + 16 pixels wide."""
+        column = round(16 + x * 288)
+        found = {shades.get(tuple(map(int, pixel))) for pixel in picture[160, column - 1 : column + 2]} - {None}
+        return found.pop() if found else None
+
+    trail, pictures = [], []
+    for node in (0, 1, 2, 0, 3, 4, 0):
+        trail.append(env.trail(at(node)))
+        pictures.append(env.render_after(tuple(trail), at(node), params))
+    # On the legs 1 to 2 and 3 to 4, which run from south to north.
+    seen = [(line(picture, 0.1), line(picture, 0.9)) for picture in pictures]
+    none = (None, None)
+    assert seen == [none, none, ("green", None), ("dark", None), ("dark", None), ("dark", "green"), ("dark", "dark")]
+    assert pictures[0].shape == env.render(state, params).shape
+    # Without what led there a picture knows the present state alone.
+    assert line(env.render(at(0), params), 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "depots", "routes"),
+    [
+        ([0], 1, []),
+        ([0, 0, 3, 3, 4], 1, [[0, 3, 4]]),
+        ([0, 3, 0, 0, 4, 5, 0], 1, [[0, 3, 0], [0, 4, 5, 0]]),
+        ([0, 3, 0, 1, 4], 2, [[0, 3, 0], [1, 4]]),  # the vehicle of the next depot takes over
+    ],
+)
+def test_routes_are_cut_at_depots(nodes, depots, routes):
+    assert draw_routing._routes(nodes, depots) == routes
+
+
+def test_nobody_is_drawn_driving_home_where_routes_are_open():
+    env = Routing(variant="OVRP", customers=6)
+    params = env.default_params()
+    state = jax.device_get(jax.jit(env.reset)(jax.random.key(0), params)[0])
+    trail = lambda *nodes: tuple(np.asarray([node], np.int32) for node in nodes)  # noqa: E731
+    went = env.render_after(trail(0, 1, 2, 0), replace(state, node=trail(0)[0]), params)
+    back = Routing(variant="CVRP", customers=6).render_after(trail(0, 1, 2, 0), replace(state, node=trail(0)[0]), params)
+    shade = lambda picture: (picture == draw_routing.driven(0)).all(-1).sum()  # noqa: E731
+    assert 0 < shade(went) < shade(back)
