@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 
 
+class RefusedError(ValueError):
+    """A number that is not legal. at: its place in the array, () for a single number."""
+
+    def __init__(self, message: str, at: tuple[int, ...]):
+        super().__init__(message)
+        self.at = at
+
+
 def refuse(field: str, values: Any, bad: Any, legal: str, beside: Any = None) -> None:
-    """Raise ValueError for the first place of an array at which `bad` holds.
+    """Raise `RefusedError` for the first place of an array at which `bad` holds.
 
     Args:
         field, values: what is checked. bad: bool, of the same shape. legal: what the message says is needed. beside: an array of the same
@@ -19,7 +27,7 @@ def refuse(field: str, values: Any, bad: Any, legal: str, beside: Any = None) ->
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         place = f"[{', '.join(map(str, at))}]" if at else ""
         more = "" if beside is None else f" ({shown(np.asarray(beside)[at])})"
-        raise ValueError(f"{field}{place}={shown(values[at])}: {legal}{more}")
+        raise RefusedError(f"{field}{place}={shown(values[at])}: {legal}{more}", at)
 
 
 def shown(number: Any) -> str:

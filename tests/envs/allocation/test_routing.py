@@ -610,15 +610,15 @@ def test_an_instance_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"demand": -3}, r"demand\[1\]=-3: a finite number of at least 0"),
+        ({"demand": -3}, r"demand\[1\]=-3: a finite number of at least 0 .*; node 1 is a customer: number 2 in the file$"),
         ({"demand": "nan"}, r"demand\[1\]=nan: a finite number"),
         ({"demand": 2.5}, r"demand\[1\]=2.5: a whole number"),
-        ({"demand": 6}, r"demand\[1\]=6: at most 5, the capacity of every vehicle"),
-        ({"depot": 1}, r"demand\[0\]=1: a depot has 0"),
+        ({"demand": 6}, r"demand\[1\]=6: at most 5, the capacity of every vehicle; node 1 is a customer: number 2 in the file$"),
+        ({"depot": 1}, r"demand\[0\]=1: a depot has 0; node 0 is a depot: number 1 in the file$"),
         ({"capacity": -5}, r"capacity=-5: a finite number of at least 0"),
         ({"capacity": "nan"}, "capacity=nan"),
-        ({"capacity": 0}, r"capacity=0: a finite number of at least 1"),
-        ({"x": "inf"}, r"place\[2, 0\]=inf: a finite number"),
+        ({"capacity": 0}, r"capacity=0: a finite number of at least 1 and at most 2147483647 is needed$"),
+        ({"x": "inf"}, r"place\[2, 0\]=inf: a finite number is needed; node 2 is a customer: number 3 in the file$"),
         ({"x": "six"}, "six"),
         ({"x": "0 0"}, "tiny.vrp"),
     ],
@@ -634,7 +634,7 @@ def test_bad_numbers_in_files_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"due": 5}, r"due\[1\]=50: a window must not close before it opens \(100\)"),
+        ({"due": 5}, r"due\[1\]=50: a window must not close before it opens \(100\); node 1 is a customer: number 1 in the file$"),
         ({"ready": 0, "due": 4}, r"due\[1\]=40: a window must not close before a vehicle can be there \(50\)"),
         ({"ready": "nan"}, r"ready\[1\]=nan: a finite number of at least 0"),
         ({"ready": -1}, r"ready\[1\]=-10: a finite number of at least 0"),
@@ -648,6 +648,21 @@ def test_bad_windows_in_files_are_named(tmp_path, change, message):
     file.write_text(DAYS.format(**(FINE_DAY | change)))
     with pytest.raises(ValueError, match=message):
         Routing(variant="VRPTW", instance=str(file))
+
+
+def test_nodes_of_several_depots_are_named_by_their_number_in_the_file(tmp_path):
+    """There the depots stand last, and are the first nodes here."""
+    file = tmp_path / "two.mdvrp"
+    text = "2 1 2 2\n0 5\n0 5\n1 0 1 0 3 1 2 1 2\n2 9 9 0 {demand} 1 2 1 2\n3 0 0 0 0 0 0\n4 9 8 0 {depot} 0 0\n"
+    for change, message in (
+        ({"demand": 6}, r"demand\[3\]=6: at most 5, .*; node 3 is a customer: number 2 in the file$"),
+        ({"demand": -1}, r"demand\[3\]=-1: .*; node 3 is a customer: number 2 in the file$"),
+        ({"depot": 1}, r"demand\[1\]=1: a depot has 0; node 1 is a depot: number 4 in the file$"),
+    ):
+        file.write_text(text.format(**({"demand": 4, "depot": 0} | change)))
+        benchmark.read.cache_clear()
+        with pytest.raises(ValueError, match=message):
+            Routing(variant="MDVRP", instance=str(file))
 
 
 def test_files_of_another_kind_are_named(tmp_path):
@@ -665,7 +680,7 @@ def test_files_of_another_kind_are_named(tmp_path):
     ("variant", "field", "index", "value", "message"),
     [
         ("CVRP", "demand", 3, -1, r"instance 1: demand\[3\]=-1: a finite number of at least 0"),
-        ("CVRP", "demand", 3, 99, r"demand\[3\]=99: at most 20"),
+        ("CVRP", "demand", 3, 99, r"demand\[3\]=99: at most 20, .*; node 3 is a customer: nodes count from 0, depots first$"),
         ("CVRP", "capacity", (), -4, "capacity=-4"),
         ("CVRP", "place", (2, 1), np.nan, r"place\[2, 1\]=nan"),
         ("PDPTW", "demand", 6, 4, r"demand\[6\]=4: a delivery is minus"),
