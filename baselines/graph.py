@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from baselines.config import ConfigError
+
 BOX_HEIGHT, ROW, CHARACTER, PADDING, GUTTER = 22, 30, 6.7, 10, 70
 COLORS = {"raw": "#e2f3ec", "item": "#eaf2f9", "station": "#fdf1d7", "goal": "#d55e00"}
 
 
-class GraphError(ValueError):
+class GraphError(ConfigError):
     """The environment has no graph to draw."""
 
 
@@ -23,7 +25,7 @@ def dependencies(env: Any) -> dict[str, dict[str, str]]:
     """
     tree = getattr(env, "tree", None)
     if tree is None or not hasattr(tree, "graph"):
-        raise GraphError(f"show=graph: {type(env).__name__} has no skill graph")
+        raise GraphError(f"show=graph: {type(env).__name__} has no skill graph; those of SkillGraph have one (taskloom list envs)")
     graph = tree.graph()
     ways = [node for node, data in graph.nodes(data=True) if data.get("kind") != "item"]
     needs: dict[str, dict[str, str]] = {}

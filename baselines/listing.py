@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from baselines.config import AgentConfig, ConfigError, ListConfig, hint
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Rows = list[dict[str, Any]]
 DATA_COLUMNS = ("id", "quality", "split", "tasks", "total_episodes", "total_steps", "size_mb", "status")
@@ -26,23 +30,57 @@ def run(config: ListConfig) -> int:
     return 0
 
 
-def show(columns: Sequence[str], rows: Rows, empty: str = "nothing found", title: str | None = None) -> None:
-    """A table on standard output; narrow terminals fold long cells, pipes get as much width as they need."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def show(columns: Sequence[str], rows: Rows, empty: str = "nothing found", title: str | None = None, *, whole: bool = False) -> None:
+    """A table on standard output; narrow terminals fold long cells, pipes get as much width as they need.
 
-    console = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)
+    Args:
+        whole: cells are numbers, which nobody can read in pieces: where they do not fit side by side, heads take several lines, and what is
+            still too wide goes on in further tables under the first one, each with the first column.
+    """
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 240, highlight=False, markup=False)
     if not rows:
         console.print(empty)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    parts = [list(columns)]
+    high = False
+    if whole:
+        needed = lambda some, high: Console(width=100_000, height=1).measure(_table(some, rows, high)).maximum  # noqa: E731
+        if not terminal:
+            console.width = max(console.width, needed(columns, False))
+        high = needed(columns, False) > console.width
+        parts = [[columns[0]]]
+        for name in columns[1:]:
+            if len(parts[-1]) > 1 and needed([*parts[-1], name], high) > console.width:
+                parts.append([columns[0]])
+            parts[-1].append(name)
+    for part in parts:
+        table = _table(part, rows, high)
+        table.title = title if part is parts[0] else None
+        console.print(table)
+
+
+def _table(columns: Sequence[str], rows: Rows, high: bool = False) -> Table:
+    """high: heads take several lines where one would be wider than the cells below."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
     for name in columns:
         numeric = any(isinstance(row.get(name), (int, float)) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold", no_wrap=name in ("id", "task"))
+        head = name.replace("_", " ")
+        width = max(len(text(row.get(name))) for row in rows)
+        table.add_column(
+            textwrap.fill(head, max(width, *map(len, head.split())), break_long_words=False) if high else head,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=name in ("id", "task"),
+        )
     for row in rows:
         table.add_row(*(text(row.get(name)) for name in columns))
-    console.print(table)
+    return table
 
 
 def text(value: Any) -> str:

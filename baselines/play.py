@@ -184,10 +184,13 @@ def _draw_graph(env: Any, config: PlayConfig, out: Path) -> None:
 
 
 def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"out={path} cannot be written: {error.strerror}") from error
 
 
 def _say(text: str, config: PlayConfig, content: Any) -> None:

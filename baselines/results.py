@@ -163,7 +163,7 @@ def show(content: Mapping[str, Any], title: str) -> None:
         for name, (low, high) in row.pop("intervals", {}).items():
             if listing.text(low) != listing.text(high):
                 row[name] = f"{listing.text(row[name])} [{listing.text(low)}, {listing.text(high)}]"
-    listing.show(columns, rows, title=title)
+    listing.show(columns, rows, title=title, whole=True)
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:

@@ -42,7 +42,7 @@ class Moment:
     Attributes:
         task: name. state: PyTree of numpy arrays. action: what led here (None at the start).
         elapsed: env steps so far. total: undiscounted return so far (mean over agents). success: at this step; ever: up to here.
-        over: the episode ends here.
+        over: the episode ends here. trail: `env.trail` of the states up to here, where the environment keeps one.
     """
 
     task: str
@@ -53,6 +53,7 @@ class Moment:
     success: bool
     ever: bool
     over: bool
+    trail: tuple[Any, ...] = ()
 
 
 class Episode:
@@ -72,7 +73,8 @@ class Episode:
         self._static: Any = None if isinstance(policy, AgentPolicy) else policy
         self._arrays: Any = policy if isinstance(policy, AgentPolicy) else None
         self.memory = () if policy is None else _first_memory(self.autoreset, self._static, self._arrays, self.slots)
-        self.now = Moment(task, _host(self.slots.state), None, 0, 0.0, False, False, False)
+        state = _host(self.slots.state)
+        self.now = Moment(task, state, None, 0, 0.0, False, False, False, self._trail((), state))
 
     @property
     def params(self) -> Params:
@@ -113,8 +115,13 @@ class Episode:
             success,
             self.now.ever or success,
             bool(timestep["done"]),
+            self._trail(self.now.trail, state),
         )
         return self.now
+
+    def _trail(self, before: tuple[Any, ...], state: Any) -> tuple[Any, ...]:
+        one = self.env.trail(state)
+        return before if one is None else (*before, one)
 
 
 def _seen(slots: Any, action: Any, timestep: Any) -> Any:
@@ -160,7 +167,8 @@ def episode_of(env: Any, policy: Any, task: str, number: int = 0, seed: int = 0)
 
 def picture(env: FunctionalEnv, params: Params, moment: Moment) -> np.ndarray:
     """uint8[H, W, 3]: the environment's own picture, enlarged if it is small, with a caption."""
-    frame = np.asarray(env.render(moment.state, params), np.uint8)
+    drawn = env.render_after(moment.trail, moment.state, params) if moment.trail else env.render(moment.state, params)
+    frame = np.asarray(drawn, np.uint8)
     frame = rendering.enlarge(frame, max(1, -(-SMALLEST_SIDE // min(frame.shape[:2]))))
     color = rendering.INK
     state = f"step {moment.elapsed}"

@@ -153,8 +153,8 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
             attempts at each episode, of which the best counts (`envs.core.starts.Starts`).
 
     Raises:
-        UnknownIdError: unknown id. TypeError: an argument that this id does not take (the legal ones are named).
-        ValueError: an illegal value, or a collection.
+        UnknownIdError: unknown id. KeyError: a task that is not in the suite (the nearest ones are named). TypeError: an argument that this
+        id does not take (the legal ones are named). ValueError: an illegal value, or a collection.
     """
     row = find(id)
     constructor, legal = row.load(), row.arguments()
@@ -177,6 +177,8 @@ def make(id: str, **kwargs: Any) -> FunctionalEnv:
     if governance not in (None, *GOVERNANCES):
         raise ValueError(f"governance={governance!r} is not supported here; legal values: {', '.join(GOVERNANCES)}")
     env = constructor(**{**row.kwargs, **given})
+    if "task" in given:
+        env.check_task()
     if around:
         from envs.core.communication import talking
 

@@ -57,12 +57,13 @@ class AllocationEnv(FunctionalEnv[State, Shared, Task]):
         """The best published score of the one instance that is played, where it is a published one."""
         return None
 
-    def check_instance(self, instance: State) -> None:
+    def check_instance(self, instance: State, task: Task) -> None:
         """Raise ValueError where an instance that somebody built holds what no episode can: the message names the field, the place and the
         legal values. `play`, `bounds` and `certify` ask it first. Runs on the host.
 
         Args:
             instance: the first state of an episode; NumPy arrays.
+            task: its task row; NumPy scalars.
         """
 
     def handed_out(self, earned: jax.Array, alive: jax.Array) -> jax.Array:
@@ -107,21 +108,21 @@ def certify(
 
 def bounds(env: AllocationEnv, states: Any, rows: Any) -> Sequence[float]:
     """The bound of each of the stacked instances. ValueError: one of them is not legal, see `AllocationEnv.check_instance`."""
-    check_instances(env, states)
+    check_instances(env, states, rows)
     states, rows = jax.device_get((_without_keys(states), rows))
     number = len(jax.tree.leaves(rows)[0])
     pick = lambda i: jax.tree.map(lambda leaf: leaf[i], (states, rows))  # noqa: E731
     return [float(env.bound(*pick(i))) for i in range(number)]
 
 
-def check_instances(env: AllocationEnv, states: Any) -> None:
+def check_instances(env: AllocationEnv, states: Any, rows: Any) -> None:
     """Raise ValueError for the first of the stacked instances that is not legal; the message says which one, and why."""
     if getattr(type(env), "check_instance", AllocationEnv.check_instance) is AllocationEnv.check_instance:
         return
-    states = jax.device_get(_without_keys(states))
-    for i in range(len(jax.tree.leaves(states)[0])):
+    states, rows = jax.device_get((_without_keys(states), rows))
+    for i in range(len(jax.tree.leaves(rows)[0])):
         try:
-            env.check_instance(jax.tree.map(lambda leaf, i=i: leaf[i], states))
+            env.check_instance(*jax.tree.map(lambda leaf, i=i: leaf[i], (states, rows)))
         except ValueError as error:
             raise ValueError(f"instance {i}: {error}") from error
 
@@ -129,7 +130,7 @@ def check_instances(env: AllocationEnv, states: Any) -> None:
 def play(env: AllocationEnv, reference: Reference, states: Any, rows: Any, *, seed: int = 0) -> np.ndarray:
     """float64[n] scores of a reference on stacked instances; the same instance and seed give the same score. ValueError: one of them is not
     legal, see `AllocationEnv.check_instance`."""
-    check_instances(env, states)
+    check_instances(env, states, rows)
     number = len(jax.tree.leaves(rows)[0])
     keys = jax.random.split(jax.random.key(seed), number)
     return np.asarray(_play(env, reference, env.shared_params(), states, rows, keys), np.float64)

@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import refuse, whole, within
+
 BARE, FOREST, BURNING, BURNT, QUENCHED = range(5)  # status of a cell; the last was put out before it had burnt down
 WIND_1, WIND_2 = 0.045, 0.131  # s/m
 # Where the fire comes from: row and column of the burning neighbour, seen from the cell.
@@ -83,3 +85,15 @@ def smooth(key: jax.Array, size: int, coarse: int = 5) -> jax.Array:
     weights[np.arange(size), low] = 1 - (place - low)
     weights[np.arange(size), low + 1] = place - low
     return jnp.asarray(weights) @ knots @ jnp.asarray(weights.T)
+
+
+def check_fire(status: Any, until: Any, fuel: Any) -> None:
+    """Raise ValueError unless this is a map on which a fire can start. On the host.
+
+    Args:
+        status: int[H, W]. until: int[H, W], the step at which a burning cell has burnt down. fuel: float[H, W].
+    """
+    whole("status", status, BARE, QUENCHED)
+    whole("until", until, 0)
+    refuse("until", until, (np.asarray(status) == BURNING) & (np.asarray(until) < 1), "a burning cell burns for at least 1 step")
+    within("fuel", fuel, 0)

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from envs.allocation.numbers import within
+
 
 def wander(key: jax.Array, steps: int, deviation: Any, memory: Any) -> jax.Array:
     """float32[steps + 1]: a stationary Ornstein-Uhlenbeck path with mean 0.
@@ -37,3 +39,9 @@ def breeze(
     k_speed, k_direction = jax.random.split(key)
     speeds = jnp.clip(speed + wander(k_speed, steps, gusts, speed_memory), 0.0, most)
     return speeds, direction + wander(k_direction, steps, veer, direction_memory)
+
+
+def check_wind(speed: Any, direction: Any, most: float) -> None:
+    """Raise ValueError unless this is a path that `breeze` can give. On the host."""
+    within("speed", speed, 0, most)
+    within("direction", direction)

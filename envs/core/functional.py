@@ -159,6 +159,11 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
     def suite(self) -> TaskSuite:
         """The tasks (>= 1): names, stacked rows, splits."""
 
+    def check_task(self) -> None:
+        """Raise KeyError or ValueError, with the nearest or legal names, where the argument `task` asks for what the suite or the split
+        does not hold. `envs.make` calls it where `task` is given; where rows take long to build this looks at names alone."""
+        _ = self.suite
+
     @property
     @abstractmethod
     def observation_space(self) -> gym.Space:
@@ -219,6 +224,15 @@ class FunctionalEnv(ABC, Generic[State, Shared, Task]):
     def render(self, state: State, params: Params[Shared, Task]) -> np.ndarray:
         """uint8[H, W, 3] picture of a state, on the host."""
         raise ValueError(f"{type(self).__name__} draws no pictures: render_mode must be None")
+
+    def trail(self, state: State) -> Any:
+        """What pictures of later states show of this one, where they forget it, for `render_after`; None: nothing. On the host."""
+        return None
+
+    def render_after(self, trail: Sequence[Any], state: State, params: Params[Shared, Task]) -> np.ndarray:
+        """uint8[H, W, 3] picture of a state with what led to it: `trail` of each state of the episode, this one last. Films show it where
+        there is a trail; as large as `render`."""
+        return self.render(state, params)
 
     @property
     def spec(self) -> EnvSpec:

@@ -6,7 +6,7 @@ References go on reading the state of the innermost environment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,6 +76,12 @@ class Wrapper(FunctionalEnv):
     @property
     def global_observation_space(self) -> gym.Space:
         return self.env.global_observation_space
+
+    def trail(self, state: Any) -> Any:
+        return self.env.trail(self.inner(state))
+
+    def render_after(self, trail: Sequence[Any], state: Any, params: Params) -> np.ndarray:
+        return self.env.render_after(trail, self.inner(state), params)
 
     def render(self, state: Any, params: Params) -> np.ndarray:
         return self.env.render(self.inner(state), params)

@@ -17,7 +17,7 @@ import numpy as np
 from envs.core.autoreset import PoolConfig
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
 from envs.core.specs import Ids, Vector, check_choice
-from envs.core.suites import TaskSuite
+from envs.core.suites import TaskSuite, names_only
 from envs.skillgraph import mechanics
 from envs.skillgraph.blocks import ID, NUM_IDS, BlockTables, block_tables
 from envs.skillgraph.mechanics import DIRECTIONS, MAX_MOBS, MOB_FIELDS, VITALS, Sight, World
@@ -106,6 +106,10 @@ class Obtain(FunctionalEnv[World, mechanics.Rules, TaskRow]):
         """The whole suite, before `task` and `horizon` narrow it."""
         tree = self.tree
         return TaskSuite(tree.items, stack_rows([make_row(tree, item) for item in tree.items]))
+
+    def check_task(self) -> None:
+        if self.task is not None:
+            names_only(self.tree.items).narrow(self.task, self.split)
 
     @cached_property
     def suite(self) -> TaskSuite:

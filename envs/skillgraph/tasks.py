@@ -10,10 +10,11 @@ import difflib
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.core.suites import TaskSuite
+from envs.core.suites import TaskSuite, names_only
 from envs.skillgraph import minecraft
 from envs.skillgraph.names import DEPS_GROUPS, PLAN4MC_GROUPS
 from envs.skillgraph.techtree import TechTree, tech_tree
@@ -47,11 +48,16 @@ def make_row(
     animals: tuple[str, ...] = (),
     mob_range: int = SIZE,
     mobs_on: str = "all",
+    task: str | None = None,
 ) -> TaskRow:
     """Row of the task "obtain `quantity` x `target`" (or, `nearby`, have it stand within reach).
 
+    Args:
+        task: its name, where that is not the item's.
+
     Raises:
-        KeyError: an item that the tree lacks, with the nearest names. UnsolvableTask: the target cannot be had in such a world.
+        KeyError: an item that the tree lacks, with the nearest names. UnsolvableTask: the target cannot be had in such a world; names the
+            task, the setting of `mobs` and what is missing.
     """
     start = dict(start or {})
     for item in (target, *start):
@@ -62,7 +68,7 @@ def make_row(
     absent = absent_mobs(mobs_on)
     own = ways(tree, frozenset(start), absent)
     if target not in own.price:
-        raise UnsolvableTask(f"task={target!r} cannot be solved with mobs={mobs_on!r}: {missing(tree, target, absent)}")
+        raise UnsolvableTask(f"task={task or target!r} cannot be solved with mobs={mobs_on!r}: {missing(tree, target, absent)}")
     wanted = np.zeros(len(tree.items), bool)
     needed = set(tree.prerequisites(target, start)) | ({target} if nearby or quantity > 1 else set())
     wanted[[tree.index[item] for item in needed]] = True
@@ -123,54 +129,57 @@ def stack_rows(rows: list[TaskRow]) -> TaskRow:
     return TaskRow(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _suite(rows: dict[str, TaskRow], splits: Mapping[str, np.ndarray] | None = None) -> TaskSuite:
-    return TaskSuite(tuple(rows), stack_rows(list(rows.values())), splits or {})
+class Goals(NamedTuple):
+    """The tasks of a suite before their rows are built. asked: task -> arguments of `make_row`; splits: see `TaskSuite`."""
+
+    asked: dict[str, dict[str, Any]]
+    splits: dict[str, np.ndarray]
 
 
-def plan4mc(tree: TechTree, mobs_on: str, group: str | None = None) -> TaskSuite:
+def plan4mc(tree: TechTree, mobs_on: str, group: str | None = None) -> Goals:
     """Plan4MC's tasks with their start inventories, biomes, animals and step limits; one group or all."""
     rename = minecraft.aliases()
-    rows = {}
+    asked = {}
     for task in minecraft.table("plan4mc_tasks"):
         if group is not None and task["group"] != group:
             continue
         target = task["target"].removesuffix("_nearby")
         start = json.loads(task["initial_inventory"] or "{}")
         high = json.loads(task["mob_spawn_high"] or "[64]")
-        rows[task["task"]] = make_row(
-            tree,
-            rename.get(target, target),
-            quantity=int(task["quantity"]),
-            start={rename.get(item, item): count for item, count in start.items()},
-            biome=BIOME[rename.get(task["biome"], task["biome"])],
-            horizon=int(task["max_steps"]) // TICKS_PER_STEP,
-            nearby=task["target"].endswith("_nearby"),
-            animals=tuple(json.loads(task["initial_mobs"] or "[]")) if mobs_on != "none" else (),
-            mob_range=int(high[0]),
-            mobs_on=mobs_on,
-        )
-    return _suite(rows)
+        asked[task["task"]] = {
+            "target": rename.get(target, target),
+            "quantity": int(task["quantity"]),
+            "start": {rename.get(item, item): count for item, count in start.items()},
+            "biome": BIOME[rename.get(task["biome"], task["biome"])],
+            "horizon": int(task["max_steps"]) // TICKS_PER_STEP,
+            "nearby": task["target"].endswith("_nearby"),
+            "animals": tuple(json.loads(task["initial_mobs"] or "[]")) if mobs_on != "none" else (),
+            "mob_range": int(high[0]),
+        }
+    return Goals(asked, {})
 
 
-def deps(tree: TechTree, mobs_on: str, group: str | None = None) -> TaskSuite:
+def deps(tree: TechTree, mobs_on: str, group: str | None = None) -> Goals:
     """DEPS's tasks; one group or all."""
     rename = minecraft.aliases()
-    rows = {}
+    asked = {}
     for task in minecraft.table("deps_tasks"):
         if group is None or task["group_name"] == DEPS_GROUPS[group]:
-            target = rename.get(task["target"], task["target"])
-            rows[task["task"]] = make_row(tree, target, horizon=int(task["max_steps"]) // TICKS_PER_STEP, mobs_on=mobs_on)
-    return _suite(rows)
+            asked[task["task"]] = {
+                "target": rename.get(task["target"], task["target"]),
+                "horizon": int(task["max_steps"]) // TICKS_PER_STEP,
+            }
+    return Goals(asked, {})
 
 
-def obtain(tree: TechTree, mobs_on: str) -> TaskSuite:
+def obtain(tree: TechTree, mobs_on: str) -> Goals:
     """Every item that such a world can yield, one task each."""
     have = ways(tree, frozenset(), absent_mobs(mobs_on)).price
-    return _suite({item: make_row(tree, item, mobs_on=mobs_on) for item in tree.items if item in have})
+    return Goals({item: {"target": item} for item in tree.items if item in have}, {})
 
 
-def obtain8(tree: TechTree, mobs_on: str) -> TaskSuite:
-    return _suite({item: make_row(tree, item, horizon=OBTAIN8_HORIZON, mobs_on=mobs_on) for item in OBTAIN8})
+def obtain8(tree: TechTree, mobs_on: str) -> Goals:
+    return Goals({item: {"target": item, "horizon": OBTAIN8_HORIZON} for item in OBTAIN8}, {})
 
 
 BUCKETS = {"short": (1, 4), "medium": (5, 9), "long": (10, 16), "deep": (17, 99)}
@@ -180,7 +189,7 @@ HIDDEN_LONGEST = 12
 HELD_OUT = 5  # every fifth item is a goal in split "test" alone
 
 
-def generated(tree: TechTree, mobs_on: str, seed: int = 0) -> TaskSuite:
+def generated(tree: TechTree, mobs_on: str, seed: int = 0) -> Goals:
     """Tasks by plan length: random goals with random parts of their plans done at the start. Goals of split "test" are no goals in
     "train"."""
     rng = np.random.default_rng(seed)
@@ -188,7 +197,10 @@ def generated(tree: TechTree, mobs_on: str, seed: int = 0) -> TaskSuite:
     goals = [item for item in sorted(own.price) if len(own.needed(item)) > 1]
     tools = set(tools_of(tree))
     held_out = set(rng.permutation(goals)[::HELD_OUT].tolist())
-    rows: dict[str, TaskRow] = {}
+    # What leads to a goal, in the order of the tree; goals come up many times.
+    chains = {goal: own.needed(goal) for goal in goals}
+    steps = {goal: [item for item in own.order if item != goal and own.ways[item] in chain] for goal, chain in chains.items()}
+    asked: dict[str, dict[str, Any]] = {}
     split: dict[str, list[int]] = {"train": [], "test": []}
     for name, (low, high) in BUCKETS.items():
         made = 0
@@ -196,31 +208,29 @@ def generated(tree: TechTree, mobs_on: str, seed: int = 0) -> TaskSuite:
             if made == GENERATED_PER_BUCKET:
                 break
             goal = str(rng.choice(goals))
-            chain = own.needed(goal)
-            items = [item for item in own.order if own.ways[item] in chain and item != goal]
-            given = [item for item in items if rng.random() < rng.choice([0.0, 0.3, 0.6])]
+            given = [item for item in steps[goal] if rng.random() < rng.choice([0.0, 0.3, 0.6])]
             start = {item: 1 if item in tools else int(rng.integers(1, 9)) for item in given[-4:]}
             length = len(own.needed(goal, start))
             label = f"{name}_{goal}" + ("_with_" + "_and_".join(sorted(start)) if start else "")
-            if not low <= length <= high or label in rows:
+            if not low <= length <= high or label in asked:
                 continue
-            split["test" if goal in held_out else "train"].append(len(rows))
-            rows[label] = make_row(tree, goal, start=start, horizon=min(HORIZON, 300 + 120 * length), mobs_on=mobs_on)
+            split["test" if goal in held_out else "train"].append(len(asked))
+            asked[label] = {"target": goal, "start": start, "horizon": min(HORIZON, 300 + 120 * length)}
             made += 1
-    return _suite(rows, {key: np.array(value, np.int32) for key, value in split.items()})
+    return Goals(asked, {key: np.array(value, np.int32) for key, value in split.items()})
 
 
-def hidden(tree: TechTree, mobs_on: str) -> TaskSuite:
+def hidden(tree: TechTree, mobs_on: str) -> Goals:
     """Goals of `HiddenTree`: what takes at most a dozen items, with recipes held out for split "test"."""
-    from envs.skillgraph.world.hidden import hidden_suite
+    from envs.skillgraph.world.hidden import hidden_splits
 
     own = ways(tree, frozenset(), absent_mobs(mobs_on))
     made = {recipe.output for recipe in tree.recipes}
     goals = [item for item in tree.items if item in own.price and item in made and len(own.needed(item)) <= HIDDEN_LONGEST]
-    return hidden_suite(tree, _suite({item: make_row(tree, item, mobs_on=mobs_on) for item in goals}))
+    return Goals({item: {"target": item} for item in goals}, hidden_splits(tree, goals))
 
 
-SUITES: dict[str, Callable[[TechTree, str], TaskSuite]] = {
+SUITES: dict[str, Callable[[TechTree, str], Goals]] = {
     "Obtain": obtain,
     "Obtain8": obtain8,
     "Plan4MC": plan4mc,
@@ -233,6 +243,38 @@ SUITES: dict[str, Callable[[TechTree, str], TaskSuite]] = {
 
 
 @lru_cache(maxsize=32)
-def tasks(suite_name: str, fidelity: str = "merged", mobs_on: str = "all") -> TaskSuite:
-    """The whole suite of a name, before `task` and `horizon` narrow it."""
+def _goals(suite_name: str, fidelity: str, mobs_on: str) -> Goals:
     return SUITES[suite_name](tech_tree(fidelity), mobs_on)
+
+
+def _rows(fidelity: str, mobs_on: str, asked: Mapping[str, dict[str, Any]]) -> TaskRow:
+    return stack_rows([make_row(tech_tree(fidelity), **goal, mobs_on=mobs_on, task=name) for name, goal in asked.items()])
+
+
+@lru_cache(maxsize=32)
+def tasks(suite_name: str, fidelity: str = "merged", mobs_on: str = "all") -> TaskSuite:
+    """The whole suite of a name, before `task` and `horizon` narrow it. Raises UnsolvableTask."""
+    asked, splits = _goals(suite_name, fidelity, mobs_on)
+    return TaskSuite(tuple(asked), _rows(fidelity, mobs_on, asked), splits)
+
+
+def named(suite_name: str, fidelity: str, mobs_on: str, names: tuple[str, ...], split: str) -> TaskSuite:
+    """Some tasks of a suite without their rows (`names_only`).
+
+    Raises:
+        KeyError: not in the suite, with the nearest names. UnsolvableTask: would be with all mobs. ValueError: not in the split.
+    """
+    asked, splits = _goals(suite_name, fidelity, mobs_on)
+    if any(name not in asked for name in names) and mobs_on != "all":
+        for name, goal in _goals(suite_name, fidelity, "all").asked.items():
+            if name in names and name not in asked:
+                _rows(fidelity, mobs_on, {name: goal})
+    return names_only(tuple(asked), splits).narrow(names, split)
+
+
+@lru_cache(maxsize=32)
+def tasks_named(suite_name: str, fidelity: str, mobs_on: str, names: tuple[str, ...], split: str) -> TaskSuite:
+    """Some tasks of a suite, in the order given. Others need not be solvable with these mobs. Raises what `named` raises."""
+    found = named(suite_name, fidelity, mobs_on, names, split)
+    asked = _goals(suite_name, fidelity, mobs_on).asked
+    return TaskSuite(found.names, _rows(fidelity, mobs_on, {name: asked[name] for name in names}), found.splits)

@@ -162,8 +162,27 @@ def test_skill_graph(tmp_path):
     assert play.run(PlayConfig(env="SkillGraph/Obtain-v0", show="graph", task="iron_pickaxe", out=str(out))) == 0
     text = out.read_text()
     assert text.startswith("<svg") and ">iron_ingot<" in text and ">stone_pickaxe<" in text and ">boat<" not in text
-    with pytest.raises(graph.GraphError, match="no skill graph"):
-        graph.dependencies(Chain())
+
+
+@pytest.mark.parametrize(
+    ("env", "out", "code", "line"),
+    [
+        ("SkillGraph/Obtain-v0", "new/a.svg", 0, ""),
+        ("SkillGraph/Obtain-v0", "a.html", 0, ""),
+        ("PlayTest/Chain-v0", "a.svg", 2, "show=graph: Chain has no skill graph; those of SkillGraph have one (taskloom list envs)"),
+        ("SkillGraph/Obtain-v0", None, 2, "out= is needed with show=graph: a file that ends in .svg or .html"),
+        ("SkillGraph/Obtain-v0", "a.svg/b.svg", 1, "out=a.svg/b.svg cannot be written: File exists"),
+    ],
+)
+def test_a_graph_is_written_or_one_line_says_why_not(env, out, code, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if out == "a.svg/b.svg":
+        (tmp_path / "a.svg").write_text("a file, no folder")
+    words = ["play", f"env={env}", "show=graph", *([f"out={out}"] if out else [])]
+    assert cli.main(words) == code
+    assert capsys.readouterr().err == (f"taskloom: {line}\n" if line else "")
+    if code == 0:
+        assert "iron_ingot" in (tmp_path / out).read_text()
 
 
 def test_graph_has_no_cycles_and_levels_follow_needs():

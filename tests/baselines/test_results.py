@@ -1,12 +1,15 @@
 """What tables of evaluations say."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
 
 from baselines import compose, listing, results
 from baselines.config import ConfigError
+from baselines.evaluation import Evaluation
 
 
 def evaluated(*words):
@@ -80,3 +83,52 @@ def test_intervals_are_of_the_mean():
     evaluation = results.Evaluation("test", 0, 10, "score", "max", {"a": {name: np.asarray(v) for name, v in task.items()}})
     interval = results._interval([evaluation, evaluation], "a", "score")
     assert interval.value == pytest.approx(4.5) and interval.low < 4.5 < interval.high
+
+
+def narrow(monkeypatch, width):
+    """Standard output is a terminal of so many columns."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def written(capsys):
+    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 240])
+def test_wide_tables_stay_readable_in_narrow_terminals(width, monkeypatch, capsys):
+    """No cell is cut or folded, every number is there once, and no line is wider than the terminal."""
+    tasks = ("one_parcel_each", "rush_hour")
+    columns = ["task", "agent success", "agent makespan_of_all", "heuristic success", "random score", "bound", "agent gap", "best known"]
+    cells = [[f"{10 * i + j}.25 [{10 * i + j}.1, {10 * i + j}.5]" for j in range(len(columns) - 1)] for i in range(1, 3)]
+    rows = [dict(zip(columns, (task, *row), strict=True)) for task, row in zip(tasks, cells, strict=True)]
+    narrow(monkeypatch, width)
+    listing.show(columns, rows, title="a title", whole=True)
+    text = written(capsys)
+    assert max(map(len, text.splitlines())) <= width and text.count("a title") == 1
+    assert all(text.count(cell) == 1 for row in cells for cell in row)
+    parts = text.count(tasks[0])
+    assert parts == text.count(tasks[1]) and (parts == 1) == (width == 240)
+    assert all(text.count(word) for word in ("makespan", "heuristic", "known"))
+
+
+def test_pipes_get_one_table(capsys):
+    columns = ["task", *(f"column {i}" for i in range(40))]
+    listing.show(columns, [{name: f"{name} has a long cell" for name in columns}], whole=True)
+    text = capsys.readouterr().out
+    assert len(text.strip().splitlines()) == 3 and "column 39 has a long cell" in text
+
+
+def test_evaluations_are_shown_whole(monkeypatch, capsys):
+    """The table of `taskloom evaluate`, in a terminal that is too narrow for it."""
+    narrow(monkeypatch, 60)
+    references = {}
+    for name, mean in (("heuristic", 5.0), ("random", 28.0)):
+        columns = dict.fromkeys(("return", "length", "success_at_end", "success_ever", "illegal_actions"), np.array([1.0, 0.0]))
+        episodes = {"left": {**columns, "score": np.array([mean - 1, mean + 1])}}
+        references[name] = json.loads(Evaluation("test", 0, 2, "score", "min", episodes).to_json())
+    content = {"seeds": {}, "references": references, "score": "score", "bounds": {"left": [4.0, 4.0]}}
+    results.show(content, "a title")
+    text = written(capsys)
+    assert "28 [27, 29]" in text and "5 [4, 6]" in text and text.count("left") > 1 and max(map(len, text.splitlines())) <= 60

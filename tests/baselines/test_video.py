@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import envs
 from baselines import video
 from baselines.evaluation import evaluate
 from tests.toys import Chain, Corridor2, Options
@@ -113,3 +114,19 @@ def test_missing_ffmpeg_is_said(monkeypatch, tmp_path):
 def test_states_stay_on_the_host(chain):
     moment = next(video.Episode(chain, chain.references["random"], "left").moments())
     assert all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in jax.tree.leaves(moment.state))
+
+
+def test_films_of_routes_keep_what_was_driven():
+    """Frames of a film are pictures after all states so far, also through wrappers and where frames are left out."""
+    from envs.core.wrappers import TimeLimit
+
+    env = envs.make("Allocation/Routing-CVRP-v0", customers=6)
+    for one in (env, TimeLimit(env, limit=1000)):
+        episode = video.Episode(one, one.references["random"], "uniform")
+        moments = list(episode.moments())
+        assert [len(m.trail) for m in moments] == list(range(1, len(moments) + 1))
+        assert [int(node[0]) for node in moments[-1].trail] == [int(m.state.node[0]) for m in moments]
+        after = env.render_after(moments[-1].trail, moments[-1].state, episode.params)
+        assert (after != env.render(moments[-1].state, episode.params)).any()
+        *_, last = video.reel(one, one.references["random"], tasks="uniform", most_frames=3)
+        assert (last == video.picture(one, episode.params, moments[-1])).all()

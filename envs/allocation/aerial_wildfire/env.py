@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation import wildfire
-from envs.allocation.aerial_wildfire.generator import MOST_FIRES, REACH, SIZE, around, generate, land
+from envs.allocation.aerial_wildfire.generator import MOST_FIRES, REACH, SHORE, SIZE, around, generate, land
+from envs.allocation.numbers import refuse, whole, within
 from envs.allocation.tasks import TaskRoom, check_whole
-from envs.allocation.wildfire import BURNING, BURNT, FOREST, QUENCHED
-from envs.allocation.wind import breeze
+from envs.allocation.wildfire import BARE, BURNING, BURNT, FOREST, QUENCHED
+from envs.allocation.wind import breeze, check_wind
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Ids, Set
 
@@ -202,6 +203,15 @@ class AerialWildfire(TaskRoom[Flight, tuple, TaskRow]):
         from envs.allocation.aerial_wildfire.references import Nearest, Rules
 
         return {"random": RandomReference(self), "heuristic": Nearest(self), "expert": Rules(self)}
+
+    def check_instance(self, instance: Flight, task: TaskRow) -> None:
+        wildfire.check_fire(instance.status, instance.until, instance.fuel)
+        refuse("status", instance.status, ~land() & (np.asarray(instance.status) != BARE), f"{BARE} is needed at sea")
+        whole("village", instance.village, SHORE + REACH, SIZE - SHORE - REACH - 1)
+        check_wind(instance.speed, instance.direction, MOST_WIND)
+        within("place", instance.place, 0, WIDTH)
+        within("course", instance.course)
+        whole("water", instance.water, 0, LOADS)
 
     def bound(self, instance: Flight, task: TaskRow) -> float:
         from envs.allocation.aerial_wildfire.bound import at_most

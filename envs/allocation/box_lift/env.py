@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.box_lift.generator import HEAVY, SIZES, STRONGEST, TaskRow, generate
+from envs.allocation.numbers import refuse, whole
 from envs.allocation.teams import TeamRoom
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set, check_choice
@@ -182,6 +183,12 @@ class BoxLift(TeamRoom[Lift, TaskRow]):
         each = [jnp.minimum(amount / WEIGHT, 1.0) * there for amount in (state.volume, state.tried, state.last)]
         boxes = jnp.stack([there, *each], -1).reshape(-1)
         return jnp.concatenate([state.capacity / STRONGEST, boxes, self._left(state, params)[0][None]]).astype(jnp.float32)
+
+    def check_instance(self, instance: Lift, task: TaskRow) -> None:
+        for name in ("capacity", "weight", "volume"):
+            whole(name, getattr(instance, name), 1)
+        weight, together = np.asarray(instance.weight), int(np.asarray(instance.capacity).sum())
+        refuse("weight", weight, weight > together, f"at most {together} kg, what all lifters together lift")
 
     def bound(self, instance: Lift, task: TaskRow) -> float:
         """Fewest steps for those who know the weights, see `bound.fewest`."""

@@ -14,6 +14,7 @@ import numpy as np
 from envs.allocation.box_net.env import FULL, SELF_FEATURES, BoxNet
 from envs.allocation.box_net.generator import COLORS, TaskRow, draw_distinct, draw_goals
 from envs.allocation.grids import FAR, Grid
+from envs.allocation.numbers import whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
 
@@ -203,6 +204,10 @@ class BoxNet2(BoxNet):
         color = jax.nn.one_hot(state.color, COLORS).reshape(-1)
         time = jnp.clip((params.task.horizon - state.clock) / params.task.horizon, 0, 1)
         return jnp.concatenate([color, jnp.minimum(state.goals.reshape(-1) / FULL, 1.0), time[None]]).astype(jnp.float32)
+
+    def check_instance(self, instance: CornerBoxes, task: TaskRow) -> None:
+        whole("color", instance.color, EMPTY, COLORS - 1)
+        self.check_goals((np.asarray(instance.color)[:, None] == np.arange(COLORS)).sum(0), instance.goals)
 
     def bound(self, instance: CornerBoxes, task: TaskRow) -> float:
         """Fewest steps by a flow over time, see `bound.box_net_2`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.allocation.box_net.generator import COLORS, GRIDS, TaskRow, counted, draw_cells, draw_goals
 from envs.allocation.grids import FAR, Grid
+from envs.allocation.numbers import refuse, whole
 from envs.allocation.teams import TeamRoom
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set, check_choice
@@ -62,6 +63,16 @@ class BoxNet(TeamRoom[Any, TaskRow]):
     def most(self) -> int:
         """Boxes that an episode can hold."""
         return max(row.boxes for row in self.table().values())
+
+    def check_goals(self, boxes: Any, goals: Any) -> None:
+        """Raise ValueError unless there is a goal for every box.
+
+        Args:
+            boxes: int[colours]. goals: int[cells, colours].
+        """
+        whole("goals", goals, 0)
+        number = np.asarray(goals).sum(0)
+        refuse("goals.sum(axis=0)", number, number != boxes, "as many goals as boxes of the colour are needed", boxes)
 
     def _own(self, here: jax.Array, left: jax.Array, clock: jax.Array, row: TaskRow) -> jax.Array:
         grid = self.cells
@@ -190,6 +201,10 @@ class BoxNet1(BoxNet):
         counts = jnp.concatenate([state.boxes.reshape(-1), state.goals.reshape(-1)])
         time = jnp.clip((params.task.horizon - state.clock) / params.task.horizon, 0, 1)
         return jnp.append(jnp.minimum(counts / FULL, 1.0), time).astype(jnp.float32)
+
+    def check_instance(self, instance: Boxes, task: TaskRow) -> None:
+        whole("boxes", instance.boxes, 0)
+        self.check_goals(np.asarray(instance.boxes).sum(0), instance.goals)
 
     def bound(self, instance: Boxes, task: TaskRow) -> float:
         """Fewest steps by a flow over time, see `bound.box_net_1`."""

@@ -153,7 +153,7 @@ class Cluster(TaskRoom[Nodes, Trace, TaskRow]):
             "expert": Rebalancer(self),
         }
 
-    def check_instance(self, instance: Nodes) -> None:
+    def check_instance(self, instance: Nodes, task: TaskRow) -> None:
         for name in ("capacity", "mean"):
             values = np.asarray(getattr(instance, name))
             within(name, values)

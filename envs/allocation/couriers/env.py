@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.couriers.generator import CELLS, COLUMN, ROW, SIZE, distance, generate
+from envs.allocation.numbers import distinct, refuse, whole
 from envs.core.functional import FunctionalEnv, Params, RandomReference, TimeStep
 from envs.core.specs import Ids, Set, Vector, check_choice
 from envs.core.suites import TaskSuite
@@ -413,6 +414,29 @@ class Couriers(FunctionalEnv[Fleet, tuple, TaskRow]):
         parcels = jnp.concatenate([place(cell), place(state.destination), left[:, None], flag(status)], -1)
         parts = (flag(state.walls), fleet.reshape(-1), (parcels * known[:, None]).reshape(-1))
         return jnp.concatenate(parts).astype(jnp.float32)
+
+    def check_instance(self, instance: Fleet, task: TaskRow) -> None:
+        """See `AllocationEnv.check_instance`."""
+        from scipy import ndimage
+
+        for name in ("position", "cell", "destination"):
+            whole(name, getattr(instance, name), 0, CELLS - 1)
+            cells = np.asarray(getattr(instance, name), int)
+            refuse(name, cells, np.asarray(instance.walls)[cells], "a cell without a wall is needed")
+        distinct("position", instance.position, "two couriers never share a cell")
+        position, cell, destination = (np.asarray(x, int) for x in (instance.position, instance.cell, instance.destination))
+        refuse("destination", destination, destination == cell, "another cell than where the parcel lies is needed")
+        # Walls may cut the grid into parts.
+        part = ndimage.label(~np.asarray(instance.walls).reshape(SIZE, SIZE))[0].reshape(CELLS)
+        refuse("cell", cell, ~np.isin(part[cell], part[position]), "a cell that a courier can reach is needed")
+        refuse("destination", destination, part[destination] != part[cell], "a cell that can be reached from the parcel is needed")
+        whole("release", instance.release, 0)
+        release, deadline = np.asarray(instance.release), np.asarray(instance.deadline)
+        whole("deadline", deadline, 0)
+        refuse("deadline", deadline, deadline <= release, "a step after the parcel appears is needed", release)
+        whole("battery", instance.battery, 1)
+        whole("status", instance.status, WAITING, ABSENT)
+        whole("cargo", instance.cargo, -1, self.parcels - 1)
 
     def render(self, state: Fleet, params: Params) -> np.ndarray:
         from envs.allocation.couriers.picture import draw

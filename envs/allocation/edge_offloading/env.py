@@ -153,7 +153,7 @@ class EdgeOffloading(TaskRoom[Network, Trace, TaskRow]):
         plans = {"heft": HEFT(self)} if self.users <= HEFT.MOST_USERS else {}
         return {**rules, **plans, "expert": Planner(self)}
 
-    def check_instance(self, instance: Network) -> None:
+    def check_instance(self, instance: Network, task: TaskRow) -> None:
         world = instance.world
         for name in ("cycles", "input", "output", "snr", "key"):
             within(name, getattr(world, name), 0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.fair_division import generator
+from envs.allocation.numbers import refuse, whole, within
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
@@ -19,6 +20,7 @@ from envs.core.specs import Set
 BIDS = 5
 SELF_FEATURES, AGENT_FEATURES = 9, 5
 TINY = 1e-9
+ROUNDING = 1e-5  # of sums of values, which are float32
 MOST_PRICE = 1000.0
 
 
@@ -305,6 +307,28 @@ class FairDivision(TaskRoom[Division, tuple, TaskRow]):
         head = jnp.stack([(params.task.chores == 1) * 1.0, state.clock / self.items])
         parts = (head, self.item(state), state.priority[here], state.worth.reshape(-1))
         return jnp.clip(jnp.concatenate(parts), 0, 1).astype(jnp.float32)
+
+    def check_instance(self, instance: Division, task: TaskRow) -> None:
+        agents, values = self.agents, np.asarray(instance.values, np.float64)
+        within("values", values, 0, 1)
+        # An adversary shows the first item, and draws the others when it has seen who got it.
+        total = values.sum(0)
+        if int(task.adaptive):
+            within("values.sum(axis=0)", total, 0, 1 + ROUNDING)
+        else:
+            refuse("values.sum(axis=0)", total, abs(total - 1) > ROUNDING, "what all items are worth to an agent adds up to 1")
+        within("priority", instance.priority, 0, 1)
+        refuse("priority", instance.priority, np.asarray(instance.priority) == 1, "a number below 1 is needed")
+        mms = np.asarray(instance.mms, np.float64)
+        within("mms", mms, 0, 1)
+        refuse("mms", mms, mms == 0, "a share of more than 0 is needed")
+        if int(task.chores):
+            refuse("mms", mms, mms < (1 - ROUNDING) / agents, f"of chores the maximin share is at least 1/{agents}")
+        else:
+            refuse("mms", mms, mms > (1 + ROUNDING) / agents, f"of goods the maximin share is at most 1/{agents}")
+        within("knob", instance.knob)
+        refuse("knob", instance.knob, np.asarray(instance.knob) <= 1, "a number above 1 is needed")
+        whole("items", instance.items, 1, self.items)
 
     def bound(self, instance: Division, task: TaskRow) -> float:
         from envs.allocation.fair_division.bound import offline

@@ -165,7 +165,7 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
 
         return {"random": RandomReference(self), "heuristic": MostWorkRemaining(self), "expert": Searched(self)}
 
-    def check_instance(self, instance: Shop) -> None:
+    def check_instance(self, instance: Shop, task: TaskRow) -> None:
         routes = instance.routes
         exists = np.arange(routes.duration.shape[1]) < np.asarray(routes.number)[:, None]
         within("duration", routes.duration, 0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import order, refuse, within
 from envs.allocation.ocean_plastic.generator import HEAVY, SIDE, current, drift, generate
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
@@ -301,6 +302,15 @@ class OceanPlastic(TaskRoom[Flotilla, tuple, TaskRow]):
         pieces = pieces * state.afloat[:, None]
         left = (1 - state.clock / params.task.horizon)[None]
         return jnp.clip(jnp.concatenate([fleet.reshape(-1), pieces.reshape(-1), left]), -1, 1).astype(jnp.float32)
+
+    def check_instance(self, instance: Flotilla, task: TaskRow) -> None:
+        for name, least, most in (
+            ("modes", -np.inf, np.inf), ("plastic", 0, SIDE), ("kg", 0, np.inf), ("place", 0, SIDE), ("heading", -np.inf, np.inf),
+            ("speed", 0, FASTEST), ("load", 0, np.inf), ("best", 0, np.inf),
+        ):  # fmt: skip
+            within(name, getattr(instance, name), least, most)
+        refuse("kg", instance.kg, np.asarray(instance.kg) == 0, "a piece weighs more than 0 kg")
+        order("rank", instance.rank)
 
     def bound(self, instance: Flotilla, task: TaskRow) -> float:
         """Upper bound of the score; see `bound`."""

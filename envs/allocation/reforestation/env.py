@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import order, refuse, within
 from envs.allocation.reforestation.generator import CELL, CELLS, GRID, SIDE, STRIDE, TREES, cell_of, generate, ground
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.core.functional import Params, RandomReference, TimeStep
@@ -30,6 +31,8 @@ VIEW = 7  # cells along a side of what a drone sees
 SIGHT = 100.0  # m, on both axes, within which it sees old trees
 DRONE_FEATURES, TREE_FEATURES, SELF_FEATURES = 5, 3, 17
 FULL = 40.0  # kJ that observations call 1
+
+ROUNDING = 0.01  # m: heights are float32
 
 TERMS = ("plant", "fetch", "perimeter", "drop", "soil", "height", "explore")
 LOST = -1.0  # reward of a drone whose battery runs out; not in the score
@@ -398,6 +401,25 @@ class Reforestation(TaskRoom[Forestry, tuple, TaskRow]):
         )
         rest = jnp.stack([1 - state.clock / params.task.horizon, params.task.relief / CEILING])
         return jnp.clip(jnp.concatenate([cells, fleet.reshape(-1), rest]), -1, 1).astype(jnp.float32)
+
+    def check_instance(self, instance: Forestry, task: TaskRow) -> None:
+        relief = float(task.relief)
+        within("waves", instance.waves)
+        for name in ("base", "trees"):
+            within(name, getattr(instance, name), 0, SIDE)
+        within("height", instance.height, -ROUNDING, relief + ROUNDING)
+        fertility, taken = np.asarray(instance.fertility), ~(np.asarray(instance.free) | np.asarray(instance.planted))
+        within("fertility", fertility, 0, 1)
+        refuse("fertility", fertility, taken & (fertility > 0), "0 is needed where nothing can be planted")
+        place = np.asarray(instance.place)
+        within("place", place)
+        refuse("place", place, (place < 0) | (place > [SIDE, SIDE, np.inf]), f"drones are above the ground from 0 to {SIDE:g} m")
+        above = place[:, 2] - np.asarray(ground(instance.waves, task.relief, instance.place[:, :2]))
+        within("place: height above ground", above, CLEARANCE - ROUNDING, CEILING + ROUNDING)
+        battery = np.asarray(instance.battery, np.float64)
+        within("battery", battery, 0, float(task.battery))
+        refuse("battery", battery, np.asarray(instance.alive) & (battery == 0), "a drone in service has more than 0 kJ")
+        order("rank", instance.rank)
 
     def bound(self, instance: Forestry, task: TaskRow) -> float:
         """Upper bound of the score; see `bound`."""

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from envs.allocation.numbers import refuse, within
+from envs.allocation.numbers import RefusedError, refuse, shown, whole, within
 from envs.allocation.routing.generator import Network
 from envs.allocation.routing.variants import Variant
 
 SLACK = 1e-4  # relative, of lengths and times: instances are float32
 
 
-def whole(field: str, values: Any, least: int) -> None:
-    """Raise ValueError unless all values are whole numbers of at least `least` that int32 holds."""
-    within(field, values, least, np.iinfo(np.int32).max)
-    values = np.asarray(values, np.float64)
-    refuse(field, values, values != np.floor(values), f"a whole number of at least {least} is needed")
+@contextmanager
+def which_node(depots: int, numbers: np.ndarray | None = None) -> Iterator[None]:
+    """Errors of numbers that belong to a node say which one that is: by its number in the file (`numbers`, per node), or how nodes are
+    counted."""
+    try:
+        yield
+    except RefusedError as error:
+        if not error.at:
+            raise
+        node = error.at[0]
+        kind = "depot" if node < depots else "customer"
+        counted = "nodes count from 0, depots first" if numbers is None else f"number {shown(numbers[node])} in the file"
+        raise ValueError(f"{error}; node {node} is a {kind}: {counted}") from error
 
 
-def check(kind: Variant, network: Network, way: np.ndarray) -> None:
+def check(kind: Variant, network: Network, way: np.ndarray, numbers: np.ndarray | None = None) -> None:
     """Raise ValueError, with the field, the node and the legal values, where no vehicle could serve what the instance asks for.
 
     Args:
-        network: NumPy arrays. way: float64[N, N] lengths of the ways; nodes are numbered from 0, depots first.
+        network: NumPy arrays. way: float64[N, N] lengths of the ways; nodes are numbered from 0, depots first. numbers: [N] of the nodes in
+            the file that the instance comes from.
     """
+    with which_node(kind.depots, numbers):
+        _check(kind, network, way)
+
+
+def _check(kind: Variant, network: Network, way: np.ndarray) -> None:
     first, nodes = kind.depots, len(way)
     within("place", network.place)
     customer = np.arange(nodes) >= first

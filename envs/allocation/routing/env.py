@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -443,7 +444,7 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
 
     # On the host.
 
-    def check_instance(self, instance: Fleet) -> None:
+    def check_instance(self, instance: Fleet, task: TaskRow) -> None:
         from envs.allocation.routing.bound import lengths
         from envs.allocation.routing.checks import check
 
@@ -455,9 +456,16 @@ class Routing(AllocationEnv[Fleet, Any, TaskRow]):
         return bound(self, instance)
 
     def render(self, state: Fleet, params: Params) -> np.ndarray:
+        return self.render_after((), state, params)
+
+    def trail(self, state: Fleet) -> np.ndarray:
+        """int32[A]: where the vehicles stand or go."""
+        return np.asarray(state.node)
+
+    def render_after(self, trail: Sequence[np.ndarray], state: Fleet, params: Params) -> np.ndarray:
         from envs.allocation.routing.picture import draw
 
-        return draw(self, state, self.suite.names[int(params.task.index)])
+        return draw(self, state, self.suite.names[int(params.task.index)], trail)
 
 
 def _check_number(field: str, value: Any, least: int) -> None:

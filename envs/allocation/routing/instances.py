@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.allocation.numbers import whole
 from envs.allocation.routing import checks
 from envs.allocation.routing.generator import Network
 from envs.allocation.routing.variants import VARIANTS, Variant
@@ -85,11 +86,13 @@ class DataError(RuntimeError):
 
 
 class Instance(NamedTuple):
-    """network: NumPy arrays. depots: how many of its nodes, the first ones. kind: the set in whose format it is."""
+    """network: NumPy arrays. depots: how many of its nodes, the first ones. kind: the set in whose format it is. numbers: float64[N] of the
+    nodes in the file."""
 
     network: Network
     depots: int
     kind: str
+    numbers: np.ndarray
 
 
 def names(kind: str = "CVRP") -> tuple[str, ...]:
@@ -125,7 +128,7 @@ def check(name: str, variant: str) -> None:
     if found.kind != kind:
         raise ValueError(f"instance={name!r} has the format of {found.kind}; variant {variant!r} takes {kind}")
     try:
-        checks.check(VARIANTS[variant]._replace(depots=found.depots), found.network, _way(found))
+        checks.check(VARIANTS[variant]._replace(depots=found.depots), found.network, _way(found), found.numbers)
     except ValueError as error:
         raise ValueError(f"instance={name!r}: {error}") from error
 
@@ -153,9 +156,9 @@ def read(name: str) -> Instance:
         text = next((_texts(kind)[name] for kind in SETS if name in _texts(kind)), None) or _unknown(name)
     try:
         if "NODE_COORD_SECTION" in text:
-            return Instance(_cvrplib(text), 1, "CVRP")
+            return _cvrplib(text)
         if "CUSTOMER" in text:
-            return Instance(_solomon(text), 1, "CVRPTW")
+            return _solomon(text)
         return _cordeau(text)
     except ValueError as error:
         raise ValueError(f"instance={name!r}: {error}") from error
@@ -194,7 +197,7 @@ def _way(found: Instance) -> np.ndarray:
 # ---- formats ----------------------------------------------------------------------------------------------------------------------------
 
 
-def _cvrplib(text: str) -> Network:
+def _cvrplib(text: str) -> Instance:
     fields = dict(_FIELD.findall(text))
     sections = {f"{key}_SECTION": body for key, body in _SECTION.findall(text + "\nEOF\n")}
     size = int(fields["DIMENSION"])
@@ -203,7 +206,7 @@ def _cvrplib(text: str) -> Network:
     place, demand = (_rows(key, sections[key], size, width) for key, width in (("NODE_COORD_SECTION", 3), ("DEMAND_SECTION", 2)))
     if _numbers("DEPOT_SECTION", sections["DEPOT_SECTION"])[0] != 1:
         raise ValueError("DEPOT_SECTION: the depot must be node 1")
-    return _network(place[:, 1:], demand[:, 1], float(fields["CAPACITY"]))
+    return _instance("CVRP", 1, place[:, 0], place[:, 1:], demand[:, 1], float(fields["CAPACITY"]))
 
 
 def _numbers(field: str, text: str) -> np.ndarray:
@@ -224,14 +227,15 @@ def _rows(field: str, text: str, size: int, width: int) -> np.ndarray:
     return found.reshape(size, width)
 
 
-def _solomon(text: str) -> Network:
+def _solomon(text: str) -> Instance:
     head, body = text.split("CUSTOMER", 1)
     capacity = float(head.split()[-1])
     rows = np.array([line.split() for line in body.splitlines()[2:] if line.strip()], np.float64)  # behind the names of the columns
     if rows.ndim != 2 or rows.shape[1] != 7 or rows[0, 0] != 0:
         raise ValueError("rows of number, place, demand, window and time of service are expected, the depot, number 0, first")
     ready, due, service = TENTHS * rows[:, 4:].T
-    return _network(TENTHS * rows[:, 1:3], rows[:, 3], capacity, ready=ready, due=due, service=service, latest=due[0])
+    times = {"ready": ready, "due": due, "service": service, "latest": due[0]}
+    return _instance("CVRPTW", 1, rows[:, 0], TENTHS * rows[:, 1:3], rows[:, 3], capacity, **times)
 
 
 def _cordeau(text: str) -> Instance:
@@ -248,18 +252,22 @@ def _cordeau(text: str) -> Instance:
     if (limits[:, 1] != limits[0, 1]).any():
         raise ValueError(f"capacities {sorted(set(limits[:, 1]))}: all depots must have the same")
     nodes = np.roll(nodes, depots, 0)
-    return Instance(_network(nodes[:, 1:3], nodes[:, 4], float(limits[0, 1])), depots, "MDVRP")
+    return _instance("MDVRP", depots, nodes[:, 0], nodes[:, 1:3], nodes[:, 4], float(limits[0, 1]))
 
 
-def _network(place: np.ndarray, demand: np.ndarray, capacity: float, **times: Any) -> Network:
-    for field, value in (("demand", demand), ("capacity", np.asarray(capacity))):
-        checks.whole(field, value, 0)
-    return Network(
+def _instance(
+    kind: str, depots: int, numbers: np.ndarray, place: np.ndarray, demand: np.ndarray, capacity: float, **times: Any
+) -> Instance:
+    with checks.which_node(depots, numbers):
+        whole("demand", demand, 0)
+    whole("capacity", np.asarray(capacity), 0)
+    network = Network(
         place=place.astype(np.float32),
         demand=demand.astype(np.int32),
         capacity=np.int32(capacity),
         **{name: np.asarray(value, np.float32) for name, value in times.items()},
     )
+    return Instance(network, depots, kind, numbers)
 
 
 @lru_cache(maxsize=len(SETS))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.routing import checks
 from envs.allocation.routing.anneal import Annealing, applies
 from envs.allocation.routing.bound import lengths
 from envs.core.functional import Params
@@ -50,7 +51,7 @@ def routes(env: Routing, instance: Fleet, iterations: int = 2000, seed: int = 0)
         RuntimeError: no feasible routes.
     """
     check(env)
-    env.check_instance(instance)
+    checks.check(env.kind, instance.network, lengths(env, instance.network))
     import pyvrp
     from pyvrp.stop import MaxIterations
 

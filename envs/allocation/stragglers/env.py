@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import order, refuse, within
 from envs.allocation.stragglers import codes, generator
 from envs.allocation.stragglers.codes import ACTIONS, AGES, BURST, DELAY, FIRST, Results
 from envs.allocation.tasks import TaskRoom, check_whole
@@ -338,6 +339,12 @@ class Stragglers(TaskRoom[Cluster, tuple, TaskRow]):
         round, and on average."""
         parts = (state.clock[None] / self.rounds, self._jobs(state).reshape(-1), state.was_late, state.average)
         return jnp.concatenate([jnp.asarray(part, jnp.float32) for part in parts])
+
+    def check_instance(self, instance: Cluster, task: TaskRow) -> None:
+        slow = np.asarray(instance.slow)
+        within("slow", slow)
+        refuse("slow", slow, slow < 1 + MU, f"at least {1 + MU:g}, the time after which the master gives up on a late worker")
+        order("order", instance.order)
 
     def bound(self, instance: Cluster, task: TaskRow) -> float:
         from envs.allocation.stragglers.bound import relaxed

@@ -133,7 +133,7 @@ class TaskGraph(TaskRoom[Work, tuple, TaskRow]):
 
         return {"random": RandomReference(self), "heuristic": ListScheduling(self), "expert": Searched(self)}
 
-    def check_instance(self, instance: Work) -> None:
+    def check_instance(self, instance: Work, task: TaskRow) -> None:
         graph = instance.graph
         for name in ("duration", "price"):
             within(name, getattr(graph, name), 0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation.grids import priorities, who_moves
+from envs.allocation.numbers import distinct, refuse, whole
 from envs.allocation.tasks import check_whole
 from envs.allocation.teams import TeamRoom
 from envs.allocation.warehouse import layout
@@ -226,6 +227,14 @@ class Warehouse(TeamRoom[Robots, TaskRow]):
         at = jnp.asarray((layout.PLACES / SCALE).astype(np.float32))[state.position]
         each = jnp.concatenate([at, state.loaded.astype(jnp.float32)[:, None]], -1)
         return jnp.concatenate([full.astype(jnp.float32), each.reshape(-1), jnp.stack(_left(state, params.task))])
+
+    def check_instance(self, instance: Robots, task: TaskRow) -> None:
+        whole("position", instance.position, 0, CELLS - 1)
+        distinct("position", instance.position, "two robots never share a cell")
+        whole("boxes", instance.boxes, 0, (1 << SHELVES) - 1)
+        number = int(instance.boxes).bit_count() + int(np.asarray(instance.loaded).sum()) + int(instance.delivered)
+        legal = f"{int(task.boxes)} boxes are to be delivered; on shelves, on robots and delivered there are"
+        refuse("boxes", instance.boxes, number != int(task.boxes), legal, number)
 
     def bound(self, instance: Robots, task: TaskRow) -> float:
         """Fewest steps by a flow over time, see `bound.fewest`."""

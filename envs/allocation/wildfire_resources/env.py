@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.allocation import wildfire
+from envs.allocation.numbers import distinct, refuse, whole
 from envs.allocation.tasks import TaskRoom, check_whole
 from envs.allocation.wildfire import BURNING, BURNT, FOREST, QUENCHED
 from envs.allocation.wildfire_resources.generator import MOST_FIRES, SECTORS, SIZE, TOWERS, WIDTH, generate
-from envs.allocation.wind import breeze
+from envs.allocation.wind import breeze, check_wind
 from envs.core.functional import Params, RandomReference, TimeStep
 from envs.core.specs import Set
 
@@ -168,6 +169,19 @@ class WildfireResources(TaskRoom[Watch, tuple, TaskRow]):
         from envs.allocation.wildfire_resources.references import MostBurning, Rules
 
         return {"random": RandomReference(self), "heuristic": MostBurning(), "expert": Rules(self)}
+
+    def check_instance(self, instance: Watch, task: TaskRow) -> None:
+        wildfire.check_fire(instance.status, instance.until, instance.fuel)
+        check_wind(instance.speed, instance.direction, MOST_WIND)
+        crews = np.asarray(instance.crews)
+        whole("neighbour", instance.neighbour, 0, TOWERS - 1)
+        near = np.asarray(instance.neighbour, int)
+        place = np.stack(np.divmod(np.arange(TOWERS), SECTORS), -1)
+        refuse("neighbour", near, abs(place[near] - place[:, None]).max(-1) != 1, "a tower next to this one is needed")
+        for tower, three in enumerate(near):
+            distinct(f"neighbour[{tower}]", three, "three different towers are needed")
+        whole("crews", crews, 0, CREWS)
+        refuse("crews.sum(axis=1)", crews.sum(1), crews.sum(1) > CREWS, f"a tower has {CREWS} crews")
 
     def bound(self, instance: Watch, task: TaskRow) -> float:
         from envs.allocation.wildfire_resources.bound import at_most

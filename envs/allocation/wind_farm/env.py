@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.allocation.numbers import refuse, within
 from envs.allocation.tasks import TaskRoom, check_whole
-from envs.allocation.wind import breeze
+from envs.allocation.wind import breeze, check_wind
 from envs.allocation.wind_farm import wake
 from envs.allocation.wind_farm.generator import LAYOUTS, TURBINES, place
 from envs.core.functional import Params, RandomReference, TimeStep
@@ -162,6 +163,14 @@ class WindFarm(TaskRoom[Farm, tuple, TaskRow]):
         from envs.allocation.wind_farm.references import FaceTheWind, Steering
 
         return {"random": RandomReference(self), "heuristic": FaceTheWind(), "expert": Steering(self)}
+
+    def check_instance(self, instance: Farm, task: TaskRow) -> None:
+        position = np.asarray(instance.position, np.float64)
+        within("position", position)
+        apart = np.sqrt(((position[:, None] - position) ** 2).sum(-1)) + np.diag(np.full(len(position), np.inf))
+        refuse("position: distance", apart, apart < wake.DIAMETER, f"at least {wake.DIAMETER:g} m, a rotor, is needed")
+        within("start", instance.start)
+        check_wind(instance.speed, instance.direction, MOST_WIND)
 
     def bound(self, instance: Farm, task: TaskRow) -> float:
         from envs.allocation.wind_farm.bound import without_wakes

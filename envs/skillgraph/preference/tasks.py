@@ -66,3 +66,6 @@ class Ground(Overworld):
     @cached_property
     def suite(self) -> TaskSuite:
         return suite().configured(self.task, self.split, self.horizon)
+
+    def check_task(self) -> None:
+        _ = self.suite

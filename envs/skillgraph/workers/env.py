@@ -105,6 +105,9 @@ class Workers(FunctionalEnv[Team, Rules, TaskRow]):
     def suite(self) -> TaskSuite:
         return self.ground.suite
 
+    def check_task(self) -> None:
+        self.ground.check_task()
+
     @property
     def tree(self) -> TechTree:
         return self.ground.tree

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from envs.core.suites import TaskSuite
+from envs.core.suites import TaskSuite, names_only
 from envs.skillgraph.tasks import UnsolvableTask, make_row, stack_rows
 from envs.skillgraph.techtree import tech_tree
 from envs.skillgraph.world.env import Overworld, TaskRow
@@ -35,7 +35,7 @@ def name_of(item: str, quantity: int) -> str:
 
 def row_of(item: str, quantity: int, mobs: str) -> TaskRow:
     """Row of a goal. Raises UnsolvableTask where it takes animals and there are none."""
-    return make_row(tech_tree(), item, quantity=quantity, horizon=HORIZON, mobs_on=mobs)
+    return make_row(tech_tree(), item, quantity=quantity, horizon=HORIZON, mobs_on=mobs, task=name_of(item, quantity))
 
 
 @lru_cache(maxsize=2)
@@ -57,7 +57,14 @@ class Ground(Overworld):
 
     @cached_property
     def suite(self) -> TaskSuite:
-        for goal in (*TRAIN, *TEST):
-            if name_of(*goal) in ((self.task,) if isinstance(self.task, str) else self.task or ()):
-                row_of(*goal, self.mobs)  # says so where it cannot be reached
+        self.check_task()
         return goals(self.mobs).configured(self.task, self.split, self.horizon)
+
+    def check_task(self) -> None:
+        if self.task is None:
+            return
+        splits = {"train": np.arange(len(TRAIN), dtype=np.int32), "test": np.arange(len(TRAIN), len(TRAIN + TEST), dtype=np.int32)}
+        names_only([name_of(*goal) for goal in TRAIN + TEST], splits).narrow(self.task, self.split)
+        for goal in TRAIN + TEST:
+            if name_of(*goal) in self._named:
+                row_of(*goal, self.mobs)  # says so where it cannot be reached

@@ -113,9 +113,24 @@ class Overworld(FunctionalEnv[World, Rules, TaskRow]):
 
     @cached_property
     def suite(self) -> TaskSuite:
-        from envs.skillgraph.tasks import tasks
+        from envs.skillgraph.tasks import tasks, tasks_named
 
-        return tasks(self.suite_name, self.fidelity, self.mobs).configured(self.task, self.split, self.horizon)
+        world = (self.suite_name, self.fidelity, self.mobs)
+        whole = tasks(*world) if self.task is None else tasks_named(*world, self._named, self.split)
+        return whole.configured(None, self.split, self.horizon)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """What `task` asks for."""
+        return (self.task,) if isinstance(self.task, str) else self.task or ()
+
+    def check_task(self) -> None:
+        from envs.skillgraph.tasks import named, tasks_named
+
+        if self.task is not None:
+            # Few rows where mobs are missing: those tell whether the tasks can be solved.
+            look = named if self.mobs == "all" else tasks_named
+            look(self.suite_name, self.fidelity, self.mobs, self._named, self.split)
 
     @property
     def pool(self) -> PoolConfig:

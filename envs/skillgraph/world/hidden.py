@@ -6,6 +6,7 @@ never legal in split "train", and the tasks that need them belong to split "test
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core.functional import Params, RandomReference, Reference, TimeStep
-from envs.core.suites import TaskSuite
 from envs.skillgraph.world.env import Overworld
 from envs.skillgraph.world.options import Options
 from envs.skillgraph.world.state import World
@@ -122,15 +122,12 @@ def held_out_recipes(tree: Any) -> np.ndarray:
     return np.array([recipe.output in chosen for recipe in tree.recipes], bool)
 
 
-def hidden_suite(tree: Any, suite: TaskSuite) -> TaskSuite:
-    """The tasks of a suite that something is made for; those with held-out recipes in split "test" alone."""
+def hidden_splits(tree: Any, goals: Sequence[str]) -> dict[str, np.ndarray]:
+    """Split -> int32[n] places of the goals: those with held-out recipes are in split "test" alone."""
     out = held_out_recipes(tree)
     only_test = {recipe.output for recipe, held in zip(tree.recipes, out, strict=True) if held}
-    ids = np.arange(len(suite), dtype=np.int32)
-    target = [tree.items[int(i)] for i in np.asarray(suite.rows.target)]
-    train = np.array([i for i in ids if target[i] not in only_test], np.int32)
-    test = np.array([i for i in ids if target[i] in only_test], np.int32)
-    return TaskSuite(suite.names, suite.rows, {"train": train, "test": test})
+    held = np.array([goal in only_test for goal in goals], bool)
+    return {split: np.flatnonzero(which).astype(np.int32) for split, which in (("train", ~held), ("test", held))}
 
 
 def _check(env: Any) -> None:

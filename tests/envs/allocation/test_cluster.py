@@ -450,7 +450,7 @@ def test_pictures():
 def test_bad_instances_are_named(field, index, value, message):
     env = Cluster(nodes=4, slots=4, neighbours=2, task="heavy", horizon=4)
     states, rows = base.instances(env, 2)
-    base.check_instances(env, states)
+    base.check_instances(env, states, rows)
     changed = replace(states, **{field: getattr(states, field).at[(1, *index)].set(value)})
     with pytest.raises(ValueError, match=message):
         base.bounds(env, changed, rows)

@@ -425,4 +425,4 @@ def test_bad_instances_are_named(small, field, index, value, message):
 def test_what_is_drawn_is_legal(applications):
     for task in ("light", "heavy", "deep", "alibaba"):
         env = EdgeOffloading(users=6, applications=applications, task=task)
-        check_instances(env, instances(env, 10)[0])
+        check_instances(env, *instances(env, 10))

@@ -323,7 +323,7 @@ def test_bad_input(wrong, named):
 def test_bad_instances_are_named(field, value, message):
     env = JobShop(jobs=4, machines=4)
     for task in env.suite.names:
-        check_instances(env, instances(env, 10, task=task)[0])
+        check_instances(env, *instances(env, 10, task=task))
     states, rows = instances(env, 2)
     routes = states.routes._replace(**{field: getattr(states.routes, field).at[1, 2, 0].set(value)})
     with pytest.raises(ValueError, match=message):

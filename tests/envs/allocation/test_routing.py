@@ -15,6 +15,7 @@ import envs
 from envs.allocation.base import bounds, check_instances, instances, play
 from envs.allocation.routing import anneal, rules, solve
 from envs.allocation.routing import instances as benchmark
+from envs.allocation.routing import picture as draw_routing
 from envs.allocation.routing.bound import lengths, tour
 from envs.allocation.routing.env import Routing
 from envs.allocation.routing.generator import Network
@@ -609,15 +610,15 @@ def test_an_instance_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"demand": -3}, r"demand\[1\]=-3: a finite number of at least 0"),
+        ({"demand": -3}, r"demand\[1\]=-3: a finite number of at least 0 .*; node 1 is a customer: number 2 in the file$"),
         ({"demand": "nan"}, r"demand\[1\]=nan: a finite number"),
         ({"demand": 2.5}, r"demand\[1\]=2.5: a whole number"),
-        ({"demand": 6}, r"demand\[1\]=6: at most 5, the capacity of every vehicle"),
-        ({"depot": 1}, r"demand\[0\]=1: a depot has 0"),
+        ({"demand": 6}, r"demand\[1\]=6: at most 5, the capacity of every vehicle; node 1 is a customer: number 2 in the file$"),
+        ({"depot": 1}, r"demand\[0\]=1: a depot has 0; node 0 is a depot: number 1 in the file$"),
         ({"capacity": -5}, r"capacity=-5: a finite number of at least 0"),
         ({"capacity": "nan"}, "capacity=nan"),
-        ({"capacity": 0}, r"capacity=0: a finite number of at least 1"),
-        ({"x": "inf"}, r"place\[2, 0\]=inf: a finite number"),
+        ({"capacity": 0}, r"capacity=0: a finite number of at least 1 and at most 2147483647 is needed$"),
+        ({"x": "inf"}, r"place\[2, 0\]=inf: a finite number is needed; node 2 is a customer: number 3 in the file$"),
         ({"x": "six"}, "six"),
         ({"x": "0 0"}, "tiny.vrp"),
     ],
@@ -633,7 +634,7 @@ def test_bad_numbers_in_files_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"due": 5}, r"due\[1\]=50: a window must not close before it opens \(100\)"),
+        ({"due": 5}, r"due\[1\]=50: a window must not close before it opens \(100\); node 1 is a customer: number 1 in the file$"),
         ({"ready": 0, "due": 4}, r"due\[1\]=40: a window must not close before a vehicle can be there \(50\)"),
         ({"ready": "nan"}, r"ready\[1\]=nan: a finite number of at least 0"),
         ({"ready": -1}, r"ready\[1\]=-10: a finite number of at least 0"),
@@ -647,6 +648,21 @@ def test_bad_windows_in_files_are_named(tmp_path, change, message):
     file.write_text(DAYS.format(**(FINE_DAY | change)))
     with pytest.raises(ValueError, match=message):
         Routing(variant="VRPTW", instance=str(file))
+
+
+def test_nodes_of_several_depots_are_named_by_their_number_in_the_file(tmp_path):
+    """There the depots stand last, and are the first nodes here."""
+    file = tmp_path / "two.mdvrp"
+    text = "2 1 2 2\n0 5\n0 5\n1 0 1 0 3 1 2 1 2\n2 9 9 0 {demand} 1 2 1 2\n3 0 0 0 0 0 0\n4 9 8 0 {depot} 0 0\n"
+    for change, message in (
+        ({"demand": 6}, r"demand\[3\]=6: at most 5, .*; node 3 is a customer: number 2 in the file$"),
+        ({"demand": -1}, r"demand\[3\]=-1: .*; node 3 is a customer: number 2 in the file$"),
+        ({"depot": 1}, r"demand\[1\]=1: a depot has 0; node 1 is a depot: number 4 in the file$"),
+    ):
+        file.write_text(text.format(**({"demand": 4, "depot": 0} | change)))
+        benchmark.read.cache_clear()
+        with pytest.raises(ValueError, match=message):
+            Routing(variant="MDVRP", instance=str(file))
 
 
 def test_files_of_another_kind_are_named(tmp_path):
@@ -664,7 +680,7 @@ def test_files_of_another_kind_are_named(tmp_path):
     ("variant", "field", "index", "value", "message"),
     [
         ("CVRP", "demand", 3, -1, r"instance 1: demand\[3\]=-1: a finite number of at least 0"),
-        ("CVRP", "demand", 3, 99, r"demand\[3\]=99: at most 20"),
+        ("CVRP", "demand", 3, 99, r"demand\[3\]=99: at most 20, .*; node 3 is a customer: nodes count from 0, depots first$"),
         ("CVRP", "capacity", (), -4, "capacity=-4"),
         ("CVRP", "place", (2, 1), np.nan, r"place\[2, 1\]=nan"),
         ("PDPTW", "demand", 6, 4, r"demand\[6\]=4: a delivery is minus"),
@@ -695,7 +711,7 @@ QUICK = ("SDVRP", "VRPLTW", "MDVRPTW", "PDPTW", "SPCTSP")
 def test_what_is_drawn_is_legal(variant):
     env = Routing(variant=variant, customers=8)
     for i in range(len(env.suite)):
-        check_instances(env, instances(env, 20, task=env.suite.names[i], seed=i)[0])
+        check_instances(env, *instances(env, 20, task=env.suite.names[i], seed=i))
 
 
 @pytest.mark.parametrize(
@@ -738,3 +754,56 @@ def test_the_same_seed_gives_the_same_episode_in_a_batch():
     batch = jax.jit(jax.vmap(env.reset, in_axes=(0, params_axes())))(keys, Params((), rows))[0]
     alone = jax.jit(env.reset)(keys[1], env.default_params())[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-6), batch, alone)
+
+
+def test_films_show_the_routes_that_were_driven():
+    """A route that ended is there in a darker shade to the end of the episode; the present one is in the vehicle's colour."""
+    env = Routing(variant="CVRP", customers=6)
+    params = env.default_params()
+    state = jax.device_get(jax.jit(env.reset)(jax.random.key(0), params)[0])
+    place = np.asarray([[0.5, 0.5], [0.1, 0.1], [0.1, 0.9], [0.9, 0.9], [0.9, 0.1], [0.5, 0.9], [0.5, 0.1]], np.float32)
+    state = replace(state, network=replace(state.network, place=place))
+    at = lambda node: replace(state, node=np.asarray([node], np.int32))  # noqa: E731
+    shades = {draw_routing.vehicle_color(0): "green", draw_routing.driven(0): "dark"}
+
+    def line(picture, x):
+        """The shade of the line through (x, 0.5), if there is one; pictures are 16 + 288 + 16 pixels wide."""
+        column = round(16 + x * 288)
+        found = {shades.get(tuple(map(int, pixel))) for pixel in picture[160, column - 1 : column + 2]} - {None}
+        return found.pop() if found else None
+
+    trail, pictures = [], []
+    for node in (0, 1, 2, 0, 3, 4, 0):
+        trail.append(env.trail(at(node)))
+        pictures.append(env.render_after(tuple(trail), at(node), params))
+    # On the legs 1 to 2 and 3 to 4, which run from south to north.
+    seen = [(line(picture, 0.1), line(picture, 0.9)) for picture in pictures]
+    none = (None, None)
+    assert seen == [none, none, ("green", None), ("dark", None), ("dark", None), ("dark", "green"), ("dark", "dark")]
+    assert pictures[0].shape == env.render(state, params).shape
+    # Without what led there a picture knows the present state alone.
+    assert line(env.render(at(0), params), 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "depots", "routes"),
+    [
+        ([0], 1, []),
+        ([0, 0, 3, 3, 4], 1, [[0, 3, 4]]),
+        ([0, 3, 0, 0, 4, 5, 0], 1, [[0, 3, 0], [0, 4, 5, 0]]),
+        ([0, 3, 0, 1, 4], 2, [[0, 3, 0], [1, 4]]),  # the vehicle of the next depot takes over
+    ],
+)
+def test_routes_are_cut_at_depots(nodes, depots, routes):
+    assert draw_routing._routes(nodes, depots) == routes
+
+
+def test_nobody_is_drawn_driving_home_where_routes_are_open():
+    env = Routing(variant="OVRP", customers=6)
+    params = env.default_params()
+    state = jax.device_get(jax.jit(env.reset)(jax.random.key(0), params)[0])
+    trail = lambda *nodes: tuple(np.asarray([node], np.int32) for node in nodes)  # noqa: E731
+    went = env.render_after(trail(0, 1, 2, 0), replace(state, node=trail(0)[0]), params)
+    back = Routing(variant="CVRP", customers=6).render_after(trail(0, 1, 2, 0), replace(state, node=trail(0)[0]), params)
+    shade = lambda picture: (picture == draw_routing.driven(0)).all(-1).sum()  # noqa: E731
+    assert 0 < shade(went) < shade(back)

@@ -329,7 +329,7 @@ def test_small_sizes_leave_out_what_they_cannot_hold():
 def test_bad_instances_are_named(field, value, message):
     env = TaskGraph()
     for task in env.suite.names:
-        check_instances(env, instances(env, 5, task=task)[0])
+        check_instances(env, *instances(env, 5, task=task))
     states, rows = instances(env, 2)
     graph = states.graph._replace(**{field: getattr(states.graph, field).at[1, 1, 2].set(value)})
     with pytest.raises(ValueError, match=message):

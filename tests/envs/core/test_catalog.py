@@ -191,3 +191,39 @@ def test_gym_make_vec_max_episode_steps_sets_the_horizon():
     env.reset(seed=0)
     stay = np.full(2, 2)
     assert [bool(env.step(stay)[3].all()) for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("id", "arguments", "message"),
+    [
+        ("SkillGraph/Obtain-v0", {"task": "iron_pikaxe"}, "task='iron_pikaxe' is not in this suite of 92 tasks; nearest: iron_pickaxe"),
+        ("SkillGraph/Plan4MC-v0", {"task": "craft_stik"}, "task='craft_stik' .* 40 tasks; nearest: craft_stick"),
+        ("SkillGraph/HiddenTree-v0", {"task": ["torch", "cooky"]}, "task='cooky' .*nearest: cookie"),
+        ("SkillGraph/Obtain-Options-v0", {"task": "torsh"}, "task='torsh' .*nearest: torch"),
+        ("SkillGraph/Workers-v0", {"task": "wooden_pickax"}, "task='wooden_pickax' .* 38 tasks; nearest: wooden_pickaxe"),
+        ("SkillGraph/Preference-v0", {"task": "build_home"}, "task='build_home' .*build_house"),
+        ("Allocation/Couriers-v0", {"task": "rush_our"}, "task='rush_our' .*nearest: rush_hour"),
+        ("Allocation/Cluster-v0", {"task": "hevy"}, "task='hevy' .*nearest: heavy"),
+        ("Allocation/Routing-CVRP-v0", {"task": "uniforme"}, "task='uniforme' .*nearest: uniform"),
+        ("Manipulation/MT50-v0", {"task": "pick_plase"}, "task='pick_plase' .* 50 tasks; nearest: pick_place"),
+    ],
+)
+def test_unknown_tasks_are_named_when_the_environment_is_made(id, arguments, message):
+    with pytest.raises(KeyError, match=message):
+        envs.make(id, **arguments)
+
+
+def test_tasks_of_the_other_split_are_named_when_the_environment_is_made():
+    with pytest.raises(ValueError, match="task='piston' is not in split='train'"):
+        envs.make("SkillGraph/Workers-v0", task="piston")
+    assert envs.make("SkillGraph/Workers-v0", task="piston", split="test").task == "piston"
+
+
+def test_looking_for_a_task_builds_no_rows(monkeypatch):
+    """Names alone: rows of hundreds of tasks take seconds."""
+    from envs.skillgraph import obtain, tasks
+
+    for module in (obtain, tasks):
+        monkeypatch.setattr(module, "make_row", lambda *_, **__: pytest.fail("a row was built"))
+    for id, task in (("SkillGraph/Obtain-v0", "torch"), ("SkillGraph/DEPS-v0", "obtain_hopper"), ("SkillGraph/Obtain-Options-v0", "cake")):
+        assert envs.make(id, task=task).task == task

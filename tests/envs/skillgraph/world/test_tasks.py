@@ -104,3 +104,40 @@ def test_tables_are_well_formed():
     places = {row["block"] for row in text["world_blocks"]} | {row["mob"] for row in text["mobs"]}
     assert {row["of"] for row in text["drops"]} <= places
     assert all(row["source"] for rows in text.values() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("id", "arguments", "message"),
+    [
+        ("SkillGraph/Plan4MC-v0", {"task": "harvest_beef_with_diamond_sword"}, r"beef \(needs cow\)"),
+        ("SkillGraph/Obtain-v0", {"task": "cooked_beef", "fidelity": "merged"}, r"beef \(needs cow\)"),
+        ("SkillGraph/Workers-v0", {"task": "item_frame"}, r"leather \(needs cow\)"),
+        ("SkillGraph/HiddenTree-v0", {"task": ("torch", "leather_boots")}, r"leather \(needs cow\)"),
+    ],
+)
+def test_a_task_without_its_mobs_is_named_with_the_setting(id, arguments, message):
+    task = arguments["task"] if isinstance(arguments["task"], str) else arguments["task"][-1]
+    with pytest.raises(tasks.UnsolvableTask, match=f"task='{task}' cannot be solved with mobs='none': .*{message}"):
+        envs.make(id, mobs="none", **arguments)
+    assert task in envs.make(id, **arguments).suite.names
+
+
+def test_a_suite_without_its_mobs_names_the_task():
+    with pytest.raises(tasks.UnsolvableTask, match="task='harvest_milk_with_crafting_table_and_iron_ingot' .*mobs='none': milk_bucket"):
+        _ = envs.make("SkillGraph/Plan4MC-v0", mobs="none").suite
+    # Other tasks of the suite need no mob, and are the same with it.
+    for one in ("craft_stick", ("craft_bowl", "craft_lever_with_wooden_pickaxe")):
+        without, whole = (envs.make("SkillGraph/Plan4MC-v0", task=one, mobs=mobs).suite for mobs in ("none", "all"))
+        assert without.names == whole.names == ((one,) if isinstance(one, str) else one)
+        assert without.rows.target.tolist() == whole.rows.target.tolist() and without.rows.index.tolist() == list(range(len(whole)))
+
+
+def test_named_tasks_are_those_of_the_whole_suite():
+    """Their rows are built alone; nothing but the place in the suite differs."""
+    whole = tasks.tasks("HiddenTree")
+    names = tuple(whole.names[whole.splits["test"][i]] for i in (7, 3, 12))
+    some, wanted = tasks.tasks_named("HiddenTree", "merged", "all", names, "test"), whole.narrow(names)
+    assert some.names == names
+    for name, leaf in some.rows._asdict().items():
+        np.testing.assert_array_equal(leaf, getattr(wanted.rows, name))
+    assert {split: ids.tolist() for split, ids in some.splits.items()} == {split: ids.tolist() for split, ids in wanted.splits.items()}
