@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 RESET_BLOCK = 64  # resets generated together
 COPY_BLOCK = 8  # fresh episodes copied together
+RESTART_BLOCK = 16  # episodes begun together where there is no pool
 AXIS = "slots"  # of a mesh of devices
 
 
@@ -265,11 +266,20 @@ class AutoReset(Generic[T]):
         rows = self.env.suite.take(task)
         pool = slots.pool
         if pool is None:
-            # Without finished slots nothing is generated (the branch yields `bound` entries, never the whole batch).
-            params = Params(slots.shared, rows)
-            shapes = jax.eval_shape(self._reset, keys, params)
-            blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            fresh = jax.lax.cond(inside.any(), lambda: self._reset(keys, params), lambda: blank)
+            # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`.
+            block = min(RESTART_BLOCK, bound)
+            blocks = -(-bound // block)
+            chosen = jnp.minimum(jnp.arange(blocks * block), bound - 1)
+            shapes = jax.eval_shape(self._reset, keys, Params(slots.shared, rows))
+            blank = jax.tree.map(lambda s: jnp.zeros((blocks * block, *s.shape[1:]), s.dtype), shapes)
+
+            def make(i, fresh):
+                mine = jax.lax.dynamic_slice(chosen, (i * block,), (block,))
+                made = self._reset(keys[mine], Params(slots.shared, jax.tree.map(lambda column: column[mine], rows)))
+                return jax.tree.map(lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, i * block, 0), fresh, made)
+
+            fresh = jax.lax.fori_loop(0, -(-inside.sum() // block), make, blank)
+            fresh = jax.tree.map(lambda made: made[:bound], fresh)
         else:
             assert self.pool is not None
             each = self.entries_per_task()

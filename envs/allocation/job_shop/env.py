@@ -308,22 +308,27 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         queue = jnp.where(here & ~running, work_now := state.length, 0).sum(1)
         crowd = jnp.where(following[:, None] == machine, load.sum(1), 0).sum(1)
         unit = lambda x: jnp.clip(x / scale, 0, 1).astype(jnp.float32)  # noqa: E731
-        across = lambda x: jnp.broadcast_to(x, (self.machines, self.jobs))  # noqa: E731
         flag = lambda x: x.astype(jnp.float32)  # noqa: E731
         lacking = (routes.number - state.done) / self.operations
-        each = [
+        unfinished = state.at >= 0
+        per_machine = [
             flag(here & ~running),
             flag(here & running),
             jnp.where(visits, unit(whole_job - reach), 1),
             unit(work),
-            across(unit(state.left)),
-            across(unit(jnp.where(state.at >= 0, work_now, 0))),
-            across(unit(remaining)),
-            across(flag(lacking)),
-            across(unit(crowd)),
-            across(flag(following >= 0)),
         ]
-        shown = across(state.at >= 0)
+        for_all = [
+            unit(state.left),
+            unit(jnp.where(unfinished, work_now, 0)),
+            unit(remaining),
+            flag(lacking),
+            unit(crowd),
+            flag(following >= 0),
+        ]
+        # Features are stacked in front and moved behind at the end: stacked along the last axis a CPU computes them number by number, and
+        # those that all machines see alike again for each machine.
+        alike = jnp.broadcast_to(jnp.stack(for_all)[:, None], (len(for_all), self.machines, self.jobs))
+        jobs = jnp.where(unfinished, jnp.concatenate([jnp.stack(per_machine), alike]), 0)
         busy = (here & running).any(1)
         whole = lambda x: jnp.broadcast_to(x, (self.machines,))  # noqa: E731
         own = [
@@ -337,8 +342,8 @@ class JobShop(TaskRoom[Shop, Routes, TaskRow]):
         ]
         leaves = {
             "self": jnp.stack(own, -1).astype(jnp.float32),
-            "jobs": jnp.where(shown[..., None], jnp.stack(each, -1), 0).astype(jnp.float32),
-            "jobs_shown": shown,
+            "jobs": jnp.moveaxis(jobs, 0, -1),
+            "jobs_shown": jnp.broadcast_to(unfinished, (self.machines, self.jobs)),
         }
         return self.shown(leaves, params)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.core import autoreset
 from envs.core.autoreset import AutoReset, PoolConfig, starting_tasks
 from envs.core.groups import SlotGroups
 from envs.core.oracles import assert_restarts, assert_same
@@ -33,6 +34,12 @@ def start(auto, num, seed=0):
 def test_restarts_equal_a_loop(auto, waits):
     counts = assert_restarts(auto, num=6, steps=12)
     assert counts["restarts"] > 5 and (counts["waits"] > 0) == waits
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_more_restarts_than_a_block_holds(block, monkeypatch):
+    monkeypatch.setattr(autoreset, "RESTART_BLOCK", block)
+    assert assert_restarts(AutoReset(SHORT, stagger=False, max_restarts=6), num=6, steps=9)["restarts"] >= 12
 
 
 @pytest.fixture(scope="module")
