@@ -56,7 +56,7 @@ def most_arrives(network: Network, steps: int, *, whole: bool = False, seconds: 
     limit = sparse.vstack(limits).tocsr()
     gain = -np.tile(network.counted.astype(float), steps)
     if not whole:
-        found = linprog(gain, A_ub=limit, b_ub=most, A_eq=balance.tocsr(), b_eq=start, method="highs")
+        found = linprog(gain, A_ub=limit, b_ub=most, A_eq=balance.tocsr(), b_eq=start, method="highs-ipm")
         if found.status != 0:
             raise RuntimeError(f"the linear program of {steps} steps was not solved: {found.message}")
         return float(-found.fun)

@@ -39,14 +39,19 @@ AHEAD = 4  # steps that a plane over the sea looks ahead
 
 class Rule(NamedTuple):
     """How planes choose. ahead: weight of dry forest that is about to catch fire, by its hazard within a minute, beside burning cells (1);
-    home: how much more cells count near the village (e-folding 600 m); rich: steps of flight that a footprint twice as good is worth;
-    apart: 1 where planes avoid each other's targets; least: value that a drop must have, as a share of the best footprint anywhere."""
+    in prepare_trees that of both beside dry forest (1); home: how much more cells count near the village (e-folding 600 m); rich: steps of
+    flight that a footprint twice as good is worth; apart: 1 where planes avoid each other's targets; least: value that a drop must have, as
+    a share of the best footprint anywhere; keep: burning cells below which nothing is put out, where that counts (extinguish_trees); peak:
+    1 where a drop waits while the next step, by any steering, promises more.
+    """
 
     ahead: Any
     home: Any
     rich: Any
     apart: Any
     least: Any
+    keep: Any
+    peak: Any
 
 
 def steer_to(state: Flight, target: jax.Array) -> jax.Array:
@@ -85,7 +90,7 @@ def fly(env: AerialWildfire, state: Flight, row: TaskRow, rule: Rule) -> jax.Arr
     danger = jnp.minimum(env.hazard(state, row) * 20.0, 1.0) * dry
     near = 1.0 + rule.home * jnp.exp(-from_village / 600.0)
     value = (burning + rule.ahead * danger * ~term("extinguished")) * near
-    value = jnp.where(term("prepared"), dry, value)
+    value = jnp.where(term("prepared"), dry + rule.ahead * (burning + danger), value)
     value = jnp.where(term("village_found"), from_village <= CELL, value).astype(jnp.float32)
 
     # Sums over 3 x 3 cells, what a drop reaches at best.
@@ -116,14 +121,16 @@ def fly(env: AerialWildfire, state: Flight, row: TaskRow, rule: Rule) -> jax.Arr
     to_sea = ~full | water_only
     to_goal = jnp.where((top > 0), steer_to(state, goal), stay_over_sea(state))
     steer = jnp.where(fills, stay_over_sea(state), jnp.where(to_sea, steer_to(state, sea), to_goal))
-    place, _ = moved(state.place, state.course, jnp.asarray(TURN)[steer])
+    place, course = moved(state.place, state.course, jnp.asarray(TURN)[steer])
     reached = (footprint(place) * value).sum((1, 2))
-    good = (reached > 0) & (reached >= rule.least * top)
+    further = jnp.stack([(footprint(moved(place, course, jnp.float32(turn))[0]) * value).sum((1, 2)) for turn in TURN]).max(0)
+    good = (reached > 0) & (reached >= rule.least * top) & ((rule.peak == 0) | (reached >= further))
+    good = good & ((burning.sum() >= rule.keep) | ~term("extinguished"))
     drop = (state.water >= LOADS) & (good | water_only)
     return jnp.stack([steer, drop.astype(jnp.int32)], -1)
 
 
-NEAREST = Rule(0.0, 0.0, 0.0, 0.0, 0.0)
+NEAREST = Rule(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,17 @@ class Nearest:
 def rules() -> Rule:
     """float32[R] each: the rules that the expert tries; the first one is the heuristic's."""
     grid = [NEAREST]
-    grid += [Rule(a, h, r, 1.0, l) for a in (0.0, 0.5) for h in (0.0, 3.0) for r in (1.0, 3.0) for l in (0.3, 0.6)]
-    grid += [Rule(2.0, 0.0, 1.0, 1.0, 0.5), Rule(2.0, 5.0, 1.0, 1.0, 0.3), Rule(0.0, 0.0, 0.0, 1.0, 0.0)]
+    grid += [
+        NEAREST._replace(ahead=a, home=h, rich=r, apart=1.0, least=l)
+        for a in (0.0, 0.5)
+        for h in (0.0, 3.0)
+        for r in (1.0, 3.0)
+        for l in (0.3, 0.6)
+    ]
+    grid += [Rule(2.0, 0.0, 1.0, 1.0, 0.5, 0.0, 0.0), Rule(2.0, 5.0, 1.0, 1.0, 0.3, 0.0, 0.0), Rule(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)]
+    # First the fire, then the forest (prepare_trees); and a fire that is kept alive (extinguish_trees).
+    grid += [Rule(a, 0.0, r, 1.0, l, 0.0, 1.0) for a in (4.0, 16.0) for r in (8.0, 16.0, 32.0) for l in (0.35, 0.5)]
+    grid += [Rule(0.0, 0.0, r, 1.0, l, k, 1.0) for k in (25.0, 35.0, 50.0) for r in (4.0, 8.0, 16.0) for l in (0.45, 0.6)]
     return Rule(*(np.asarray(column, np.float32) for column in zip(*grid, strict=True)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,39 +88,64 @@ def next_ways(position: jax.Array, cost: jax.Array, priority: jax.Array) -> jax.
     return jax.lax.while_loop(going, body, start)[0]
 
 
+class Plan(NamedTuple):
+    """One plan, H steps of A robots. actions: int8[H, A], -1 after its end; position: int8[H, A] and loaded: bool[H, A] before each step;
+    cost: float32[] its length and, below 1, the mean share of the boxes that wait."""
+
+    actions: jax.Array
+    position: jax.Array
+    loaded: jax.Array
+    cost: jax.Array
+
+
 @dataclass(frozen=True)
 class Pushers(BestOfTrials):
     """Each empty robot chooses a box that no other is after, and goes to it and to the dispatch on cheapest ways; robots with priority push
     others aside (see `next_ways`). Choices have noise, and how strictly the one-way traffic of the heuristic is kept is chosen at random.
-    In each of the `rounds`, `trials` plans are tried; from the second on they follow the best plan found so far up to a random step.
+
+    In each of the `rounds`, `trials` plans are tried. From the second round on they take the actions of the best plan found so far up to a
+    random step. From there on in one half of the trials all robots choose anew, in the other half some of them for some steps, while those
+    that are where the plan has them keep to it and to its boxes as far as others let them (large neighbourhood search). Of plans that are
+    equally long the one that delivers earlier in the mean is better, and the later found replaces its equal.
     """
 
     trials: int = 32
-    rounds: int = 12
+    rounds: int = 40
 
     def plan(self, state: Robots, params: Params) -> jax.Array:
-        def search(carry, key):
-            best, length = carry
+        def search(best, key):
             k_from, k_trials = jax.random.split(key)
-            # The best plan is one of the trials: what is found never gets longer.
-            follow = (jax.random.uniform(k_from, (self.trials,)) * length).astype(jnp.int32).at[0].set(length)
+            length = best.cost.astype(jnp.int32)
+            follow = (jax.random.uniform(k_from, (self.trials,)) * length).astype(jnp.int32)
             follow = jnp.where(length <= self.steps, follow, 0)
-            keys = jax.random.split(k_trials, self.trials)
-            lengths, tables = jax.vmap(self.rollout, in_axes=(0, None, 0, None, None))(keys, best, follow, state, params)
-            first = jnp.argmin(lengths)
-            return (tables[first], lengths[first]), None
+            rollouts = jax.vmap(self.rollout, in_axes=(0, None, None, 0, None, None))
+            found = rollouts(jax.random.split(k_trials, self.trials), best, next_box(best), follow, state, params)
+            first = jax.tree.map(lambda leaf: leaf[jnp.argmin(found.cost)], found)
+            return jax.tree.map(lambda new, old: jnp.where(first.cost <= best.cost, new, old), first, best), None
 
-        start = (self.init(params), jnp.int32(2 * self.steps))
-        return jax.lax.scan(search, start, jax.random.split(jax.random.key(0), self.rounds))[0][0]
+        return jax.lax.scan(search, self.nothing(), jax.random.split(jax.random.key(0), self.rounds))[0].actions
+
+    def nothing(self) -> Plan:
+        shape = (self.steps, self.env.num_agents)
+        return Plan(jnp.full(shape, -1, jnp.int8), jnp.full(shape, -1, jnp.int8), jnp.zeros(shape, bool), jnp.float32(2 * self.steps))
 
     def trial(self, key: jax.Array, noise: jax.Array, state: Robots, params: Params) -> tuple[jax.Array, jax.Array]:
-        return self.rollout(key, self.init(params), jnp.int32(0), state, params)
+        nothing = self.nothing()
+        found = self.rollout(key, nothing, next_box(nothing), jnp.int32(0), state, params)
+        return found.cost, found.actions
 
-    def rollout(self, key: jax.Array, guide: jax.Array, follow: jax.Array, state: Robots, params: Params) -> tuple[jax.Array, jax.Array]:
-        """One plan that takes the actions of `guide`, int8[H, A], in the first `follow` steps: its length and int8[H, A] its actions."""
+    def rollout(self, key: jax.Array, guide: Plan, boxes: jax.Array, follow: jax.Array, state: Robots, params: Params) -> Plan:
+        """One plan that takes the actions of `guide` in the first `follow` steps; it is given up once it is longer than the guide.
+
+        Args:
+            boxes: int32[H, A] of `next_box`.
+        """
         robots, row = self.env.robots, params.task
-        k_knobs, k_steps = jax.random.split(key)
-        taste, patience, lane, doubt, stray, memory = jax.random.uniform(k_knobs, (6,))
+        k_knobs, k_steps, k_free = jax.random.split(key, 3)
+        taste, patience, lane, doubt, stray, memory, loose, window, firm = jax.random.uniform(k_knobs, (9,))
+        freed = jax.random.bernoulli(k_free, 0.4, (robots,)) | (loose < 0.5)
+        until = follow + (window * 20.0).astype(jnp.int32)
+        most = jnp.minimum(row.horizon, guide.cost.astype(jnp.int32))
         reach, ways = jnp.asarray(REACH), jnp.asarray(WAYS)
         targets = jnp.asarray(TARGETS)[(lane * len(HIGHWAYS)).astype(jnp.int32)]
         home = targets[:SHELVES, DISPATCH]
@@ -135,8 +161,14 @@ class Pushers(BestOfTrials):
             return jnp.where((number == who) & gets, best, after), left, position, loaded, draw
 
         def body(carry):
-            position, loaded, full, after, age, delivered, clock, table = carry
+            position, loaded, full, after, age, delivered, clock, waited, plan = carry
             k_box, k_way, k_first = jax.random.split(jax.random.fold_in(k_steps, clock), 3)
+            at = jnp.minimum(clock, self.steps - 1)
+            advice, box = guide.actions[at].astype(jnp.int32), boxes[at]
+            keeps = (guide.position[at] == position) & (guide.loaded[at] == loaded) & (advice >= 0)
+            keeps = keeps & (loose >= 0.5) & ~(freed & (clock < until)) & (loaded | (box < 0) | full[jnp.maximum(box, 0)])
+            after = jnp.where((keeps[:, None] & (box[:, None] == after) & (box >= 0)[:, None]).any(0), -1, after)
+            after = jnp.where(keeps & ~loaded, box, after)
             left = full & ~(after[:, None] == shelves).any(0)
             draw = jax.random.uniform(k_box, (robots, SHELVES))
             after, *_ = jax.lax.fori_loop(0, robots, assign, (after, left, position, loaded, draw))
@@ -145,25 +177,44 @@ class Pushers(BestOfTrials):
             works = beside.any(1) | (loaded & (position == DISPATCH))
             leads = ways[position]
             cost = targets[goal[:, None], jnp.maximum(leads, 0)] + (0.1 + stray) * jax.random.uniform(k_way, leads.shape)
+            cost = jnp.where(keeps[:, None] & (jnp.arange(5) == advice[:, None]), -NOWHERE, cost)
             cost = jnp.where(works[:, None] & (jnp.arange(5) > 0), NOWHERE, jnp.where(leads >= 0, cost, NOWHERE))
             # Robots with a box wait for those without: who has dropped its box must get away from the dispatch.
             urgency = memory * age - 20.0 * patience * loaded + jax.random.uniform(k_first, (robots,))
-            urgency = urgency + jnp.where(goal == IDLE, -50.0, 0.0) + 1e3 * works
+            urgency = urgency + jnp.where(goal == IDLE, -50.0, 0.0) + 100.0 * (keeps & (firm < 0.7)) + 1e3 * works
             way = next_ways(position, cost, urgency)
             action = jnp.where(works, jnp.where(loaded, DROP, jnp.where(beside[:, 0], PICK, PICK + 1)), way)
             guided = clock < follow
-            action = jnp.where(guided, guide[jnp.minimum(clock, self.steps - 1)].astype(jnp.int32), action)
+            action = jnp.where(guided, advice, action)
+            plan = plan._replace(
+                actions=plan.actions.at[clock].set(action.astype(jnp.int8)),
+                position=plan.position.at[clock].set(position.astype(jnp.int8)),
+                loaded=plan.loaded.at[clock].set(loaded),
+            )
             picks, drops, moves = (action == PICK) | (action == PICK + 1), action == DROP, (action > 0) & (action < PICK)
             shelf = jnp.where(picks, jnp.where(action == PICK, reach[position, 0], reach[position, 1]), -1)
             position = jnp.where(moves, jnp.take_along_axis(leads, (action % PICK)[:, None], 1)[:, 0], position)
             full = full & ~(shelf[:, None] == shelves).any(0)
             after = jnp.where(picks | guided, -1, after)
             age = jnp.where(picks | drops, 0.0, age + 1.0)
-            table = table.at[clock].set(action.astype(jnp.int8))
-            return position, (loaded | picks) & ~drops, full, after, age, delivered + drops.sum(), clock + 1, table
+            waited = waited + row.boxes - delivered
+            return position, (loaded | picks) & ~drops, full, after, age, delivered + drops.sum(), clock + 1, waited, plan
 
         full = ((state.boxes >> shelves.astype(jnp.uint32)) & 1) == 1
-        nothing = jnp.full(robots, -1)
-        start = (state.position, state.loaded, full, nothing, jnp.zeros(robots), state.delivered, jnp.int32(0), self.init(params))
-        final = jax.lax.while_loop(lambda carry: (carry[5] < row.boxes) & (carry[6] < row.horizon), body, start)
-        return jnp.where(final[5] < row.boxes, 2 * self.steps, final[6]), final[7]
+        nobody, zero = jnp.full(robots, -1), jnp.int32(0)
+        start = (state.position, state.loaded, full, nobody, jnp.zeros(robots), state.delivered, zero, zero, self.nothing())
+        *_, delivered, clock, waited, plan = jax.lax.while_loop(lambda carry: (carry[5] < row.boxes) & (carry[6] < most), body, start)
+        cost = clock + waited / (row.boxes * (self.steps + 1))
+        return plan._replace(cost=jnp.where(delivered < row.boxes, 2.0 * self.steps, cost))
+
+
+def next_box(plan: Plan) -> jax.Array:
+    """int32[H, A] the shelf of the next box that each robot takes at each step or later, -1 where there is none."""
+
+    def body(after, step):
+        action, position = (leaf.astype(jnp.int32) for leaf in step)
+        reach = jnp.asarray(REACH)[position]
+        box = jnp.where(action == PICK, reach[:, 0], jnp.where(action == PICK + 1, reach[:, 1], after))
+        return box, box
+
+    return jax.lax.scan(body, jnp.full(plan.actions.shape[1], -1), (plan.actions, plan.position), reverse=True)[1]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from envs.allocation import wildfire
-from envs.allocation.aerial_wildfire.bound import MOST_CELLS
+from envs.allocation.aerial_wildfire.bound import MOST_CELLS, _everlasting
 from envs.allocation.aerial_wildfire.env import TASKS, AerialWildfire, footprint, moved, over_sea
 from envs.allocation.aerial_wildfire.generator import SIZE, land
 from envs.allocation.base import certify, instances
 from envs.allocation.wildfire import BARE, BURNING, FOREST, QUENCHED
+from envs.core.functional import Params
 
 STRAIGHT, LEFT, RIGHT = range(3)
 
@@ -58,6 +59,33 @@ def test_no_drop_reaches_more_cells_than_the_bound_says():
     rng = np.random.default_rng(0)
     counts = np.asarray(footprint(jnp.asarray(rng.uniform(1000, 1200, (4000, 2)), jnp.float32)).sum((1, 2)))
     assert counts.max() == MOST_CELLS and counts.min() >= 4
+
+
+@pytest.mark.parametrize("level", [1, 10])
+def test_no_policy_lights_more_than_an_everlasting_fire(level):
+    """Planes that drop anywhere in every step, and now and then, or never: what has caught fire is never ahead of the bound's fire."""
+    env = AerialWildfire(horizon=60, level=level, task="extinguish_trees")
+    states, rows = instances(env, 24)
+    often = jnp.tile(jnp.asarray([0.0, 0.1, 1.0]), 8)
+
+    @jax.jit
+    @jax.vmap
+    def play(state, row, key, often):
+        caught = _everlasting(env, state, row)
+
+        def body(state, key):
+            k_steer, k_drop = jax.random.split(key)
+            steer = jax.random.randint(k_steer, (3,), 0, 3)
+            drop = jax.random.bernoulli(k_drop, often, (3,)).astype(jnp.int32)
+            state = replace(state, water=jnp.full(3, 4))
+            state, timestep = env.step(key, state, jnp.stack([steer, drop], -1), Params((), row))
+            return state, (land() & (state.status != FOREST)).sum()
+
+        return jax.lax.scan(body, state, jax.random.split(key, 60))[1], caught
+
+    lit, caught = play(states, rows, jax.random.split(jax.random.key(0), 24), often)
+    assert (lit <= caught).all()
+    assert (caught[:, -1] < land().sum()).all() and lit[often == 0, -1].mean() > 20
 
 
 def test_water_by_hand(flight):
