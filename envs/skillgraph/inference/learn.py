@@ -73,6 +73,9 @@ def _cases(holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _precondition(names: list[Literal], cases: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tuple[frozenset[Literal], ...]:
     """`precondition`, from the cases (see `_cases`) of the eligible decisions and of the others."""
     which, number = np.unique(positive, return_counts=True)
+    clear = ~np.isin(which, negative)
+    if clear.any():  # what was possible one time and another time not is due to something that no literal speaks of
+        which, number = which[clear], number[clear]
     rows, missing = cases[which], ~cases[np.unique(negative)].T
     open_rows = rows
     ways: list[np.ndarray] = []
