@@ -2,8 +2,8 @@
 
 Whether an option could start is observed at every decision, for every option. Its precondition is learned as a disjunction of
 conjunctions of literals `count of an item >= n` and `a station is within reach`: the most specific conjunction of one eligible decision
-is widened literal by literal as long as no ineligible decision satisfies it, until every eligible decision is covered. Effects are the
-changes of the inventory that completed options had.
+is widened literal by literal as long as no ineligible decision satisfies it, until every eligible decision is covered; conjunctions that
+are not needed go. Effects are the changes of the inventory that completed options had.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from envs.skillgraph.techtree import STATIONS
 from envs.skillgraph.world.options import APPLY, FIND, HIT, PRIMITIVE, Options
 from envs.skillgraph.world.rules import FIRST_RECIPE
 
-SAMPLES = 4000  # decisions of each kind that one precondition is learned from
+RARE = 0.005  # a way is kept for more than this share of the eligible decisions
 Literal = tuple[str, int]  # (item, at least so many), or (station, 0) for one within reach; ("heat", 1)
 
 
@@ -57,10 +57,10 @@ def features(env: Options, log: Log) -> tuple[list[Literal], np.ndarray]:
     return names, np.stack(columns, 1)
 
 
-def precondition(names: list[Literal], holds: np.ndarray, eligible: np.ndarray, rng: np.random.Generator) -> tuple[frozenset[Literal], ...]:
+def precondition(names: list[Literal], holds: np.ndarray, eligible: np.ndarray) -> tuple[frozenset[Literal], ...]:
     """A disjunction of conjunctions that holds where `eligible` (bool[N]) does; holds: bool[N, L] which literals do."""
     cases, case = _cases(holds)
-    return _precondition(names, cases, case[eligible], case[~eligible], rng)
+    return _precondition(names, cases, case[eligible], case[~eligible])
 
 
 def _cases(holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,13 +70,15 @@ def _cases(holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return holds[first], case
 
 
-def _precondition(
-    names: list[Literal], cases: np.ndarray, positive: np.ndarray, negative: np.ndarray, rng: np.random.Generator
-) -> tuple[frozenset[Literal], ...]:
+def _precondition(names: list[Literal], cases: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tuple[frozenset[Literal], ...]:
     """`precondition`, from the cases (see `_cases`) of the eligible decisions and of the others."""
-    open_rows = cases[np.unique(rng.permutation(positive)[:SAMPLES])]
-    missing = ~cases[np.unique(negative)].T
-    ways: list[frozenset[Literal]] = []
+    which, number = np.unique(positive, return_counts=True)
+    clear = ~np.isin(which, negative)
+    if clear.any():  # what was possible one time and another time not is due to something that no literal speaks of
+        which, number = which[clear], number[clear]
+    rows, missing = cases[which], ~cases[np.unique(negative)].T
+    open_rows = rows
+    ways: list[np.ndarray] = []
     # Literals of higher counts are dropped first, so that what remains is the smallest count that is enough.
     order = np.array(sorted(range(len(names)), key=lambda k: -names[k][1]))
     while len(open_rows):
@@ -88,14 +90,27 @@ def _precondition(
             if not (lacks == missing[k]).any():
                 kept[k] = False
                 lacks -= missing[k]
-        ways.append(frozenset(names[k] for k in np.flatnonzero(kept)))
+        ways.append(kept)
         open_rows = open_rows[~open_rows[:, kept].all(1)]
-    return tuple(ways)
+    return tuple(frozenset(names[k] for k in np.flatnonzero(way)) for way in _needed(ways, rows, number))
 
 
-def learn(env: Options, log: Log, seed: int = 0) -> dict[str, Rule]:
+def _needed(ways: list[np.ndarray], rows: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
+    """The ways (bool[L] each) without those that explain next to nothing which no other explains: what goes with a cause (cobblestone with
+    a pickaxe), and what is due to something that no literal speaks of. rows: bool[C, L] the eligible cases, each of `number` decisions."""
+    ways = list(ways)
+    while len(ways) > 1:
+        covers = np.stack([rows[:, way].all(1) for way in ways])
+        alone = (covers & (covers.sum(0) == 1)) @ number
+        least = min(range(len(ways)), key=lambda k: (alone[k], covers[k] @ number))
+        if alone[least] > RARE * number.sum():
+            break
+        del ways[least]
+    return ways
+
+
+def learn(env: Options, log: Log) -> dict[str, Rule]:
     """option -> what was learned, for the relevant options that act on items."""
-    rng = np.random.default_rng(seed)
     names, holds = features(env, log)
     cases, case = _cases(holds)
     keep = relevant(env)[0]
@@ -114,7 +129,7 @@ def learn(env: Options, log: Log, seed: int = 0) -> dict[str, Rule]:
         done = log.completed & (log.option == o)
         change = log.change[done].mean(0) if done.any() else np.zeros(log.change.shape[1])
         moved = {env.tree.items[i]: float(change[i]) for i in np.flatnonzero(np.abs(change) > 0.05)}
-        rules[env.action_names[o]] = Rule(_precondition(names, cases, case[eligible & where], case[~eligible & where], rng), moved)
+        rules[env.action_names[o]] = Rule(_precondition(names, cases, case[eligible & where], case[~eligible & where]), moved)
     return rules
 
 

@@ -87,8 +87,9 @@ class InferredPlanner(PlannerReference):
         return self.learned
 
 
-def _ways(rules: Mapping[str, Rule]) -> dict[str, tuple[frozenset[Literal], ...]]:
-    return {name: rule.ways for name, rule in rules.items()}
+def _asked(rules: Mapping[str, Rule]) -> dict[str, frozenset[Literal]]:
+    """What each option was found to ask for. Waiting asks for what is in the furnace, which no literal speaks of: it never settles."""
+    return {name: rule.literals for name, rule in rules.items() if name != "wait"}
 
 
 class Learned(NamedTuple):
@@ -105,7 +106,7 @@ class GraphInference:
     first action; the walk sees split "train" alone.
 
     Args:
-        episodes: random walks at most. They end when `settled` batches of them in a row changed nothing in the preconditions.
+        episodes: random walks at most. They end when `settled` batches of them in a row changed nothing in what options ask for.
         batch: walks at once.
     """
 
@@ -142,8 +143,8 @@ class GraphInference:
             explored(0)
             for part in walks(env, self.episodes, self.seed, batch=self.batch, progress=explored):
                 log = part if learned.log is None else learned.log + part
-                now = Learned(min(self.episodes, learned.episodes + self.batch), log, learn(env, log, self.seed))
-                same = same + 1 if _ways(now.rules) == _ways(learned.rules) else 0
+                now = Learned(min(self.episodes, learned.episodes + self.batch), log, learn(env, log))
+                same = same + 1 if _asked(now.rules) == _asked(learned.rules) else 0
                 learned = now
                 shown = ", ".join(f"{name} {value:.3f}" for name, value in self._scores(now.rules).items()).replace("f1", "F1")
                 report(f"learned from {now.episodes} walks, {len(log.option)} decisions: {shown}", 0, 0)

@@ -19,7 +19,7 @@ from envs.skillgraph.world.state import World
 from envs.skillgraph.world.ways import ways
 
 EPISODE = 150  # decisions of one walk, on average over a batch
-BATCH = 100
+BATCH = 50
 SHARE = 0.25  # of the walkers that wait for nobody: the fewer, the less time they stand by, but the more often all ways are looked up
 ROUNDS = 32  # of one call of the program
 

@@ -23,7 +23,7 @@ def test_conjunctions_and_disjunctions_are_recovered(formula):
     rng = np.random.default_rng(0)
     names = [(f"item{k}", 1) for k in range(6)]
     holds = rng.random((2000, 6)) < 0.5
-    ways = precondition(names, holds, formula(holds), rng)
+    ways = precondition(names, holds, formula(holds))
     every = np.array([[bool(n >> k & 1) for k in range(6)] for n in range(64)])
     learned = np.zeros(64, bool)
     for way in ways:
@@ -32,13 +32,25 @@ def test_conjunctions_and_disjunctions_are_recovered(formula):
 
 
 def test_never_possible_means_unknown():
-    assert precondition([("a", 1)], np.ones((5, 1), bool), np.zeros(5, bool), np.random.default_rng(0)) == ()
+    assert precondition([("a", 1)], np.ones((5, 1), bool), np.zeros(5, bool)) == ()
 
 
 def test_cases_that_contradict_each_other_are_told_apart_by_nothing():
     holds = np.array([[True, False], [True, False]])
-    (way,) = precondition([("a", 1), ("b", 1)], holds, np.array([True, False]), np.random.default_rng(0))
+    (way,) = precondition([("a", 1), ("b", 1)], holds, np.array([True, False]))
     assert way == {("a", 1)}
+
+
+def test_what_goes_with_a_cause_is_no_cause():
+    names = [("pickaxe", 1), ("axe", 1), ("rubble", 1)]
+    rng = np.random.default_rng(0)
+    tool = rng.random((2000, 2)) < 0.5
+    holds = np.column_stack([tool, tool.any(1) & (rng.random(2000) < 0.5)])  # who can dig has rubble, mostly
+    eligible = tool.any(1)
+    assert set(precondition(names, holds, eligible)) == {frozenset({("pickaxe", 1)}), frozenset({("axe", 1)})}
+    # Five of two thousand decisions owe it to something that no literal speaks of.
+    eligible[np.flatnonzero(~eligible)[:5]] = True
+    assert set(precondition(names, holds, eligible)) == {frozenset({("pickaxe", 1)}), frozenset({("axe", 1)})}
 
 
 def test_what_became_of_a_decision_is_read_off_the_next_one_of_the_same_walker():
