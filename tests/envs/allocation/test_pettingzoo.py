@@ -30,7 +30,7 @@ SMALL = {
     "Routing-mTSP": {"customers": 5, "vehicles": 2},
     "Routing-TOP": {"customers": 5, "vehicles": 2},
 }
-ROUTES = {"customers": 6, "vehicles": 2}
+ROUTES = {"customers": 6, "vehicles": 3}  # some variants have three depots, and each needs a vehicle
 IDS = [row.id for row in catalog.rows("env") if row.family == "Allocation" and row.multi_agent]
 NAMES = [name.split("/")[1].removesuffix("-v0") for name in IDS]
 STEPS = 60
