@@ -176,6 +176,7 @@ def evaluate(
     score: str = "success_at_end",
     direction: str = "max",
     batch: int | None = None,
+    progress: Callable[[int], None] = lambda over: None,
 ) -> Evaluation:
     """Run `episodes` episodes of every task.
 
@@ -189,6 +190,7 @@ def evaluate(
         score, direction: the catalog's. Score is `return length success_at_end success_ever`, or a key of `TimeStep.metrics` (its value
             in the last step).
         batch: slots at once; None: as many as fit, at most 1,024. Changes no result.
+        progress: is told, now and then, how many episodes are over.
 
     Raises:
         KeyError for an unknown task; ValueError for an unknown score, direction, or a number below 1.
@@ -200,7 +202,9 @@ def evaluate(
     if isinstance(env, HostEnv):
         from baselines import host_episodes
 
-        return host_episodes.evaluate(env, policy, episodes=episodes, seed=seed, score=score, direction=direction, batch=batch)
+        return host_episodes.evaluate(
+            env, policy, episodes=episodes, seed=seed, score=score, direction=direction, batch=batch, progress=progress
+        )
     suite = env.suite
     names = tuple(tasks) if tasks is not None else tuple(suite.names[i] for i in suite.splits[env.split])
     ids = np.repeat([suite.index(name) for name in names], episodes).astype(np.int32)
@@ -219,7 +223,8 @@ def evaluate(
     results = []
     for at in range(0, len(ids), width):
         rows = np.minimum(np.arange(at, at + width), len(ids) - 1)  # the last batch is filled up by repeating an episode
-        results.append(_batch(autoreset, policy, base, shared, ids[rows], tags[rows], numbers[rows]))
+        count = lambda over, at=at: progress(min(at + over, len(ids)))  # noqa: E731
+        results.append(_batch(autoreset, policy, base, shared, ids[rows], tags[rows], numbers[rows], count))
     columns = {name: np.concatenate([r[name] for r in results])[: len(ids)].astype(np.float64) for name in results[0]}
     columns["score"] = columns[score]
     kept = (*FIELDS, "score", "illegal_actions")
@@ -264,7 +269,7 @@ def first_slots(autoreset: AutoReset, seed: int, tasks: Sequence[str], numbers: 
     return _start_program(autoreset, _base_key(autoreset.env, seed), shared, ids, tags, np.asarray(numbers, np.int32))[0]
 
 
-def _batch(autoreset: AutoReset, policy: Policy, base, shared, ids, tags, numbers) -> dict[str, np.ndarray]:
+def _batch(autoreset: AutoReset, policy: Policy, base, shared, ids, tags, numbers, progress) -> dict[str, np.ndarray]:
     slots, _ = _start_program(autoreset, base, shared, ids, tags, numbers)
     # A reference is static (frozen configuration); of an agent, only the arrays enter the program.
     static, arrays = (None, policy) if isinstance(policy, AgentPolicy) else (policy, None)
@@ -278,6 +283,7 @@ def _batch(autoreset: AutoReset, policy: Policy, base, shared, ids, tags, number
         state, done = _block_program(autoreset, static, arrays, shared, state)
         done = np.asarray(done)
         spent, over = time.perf_counter() - begun, bool(done.all())
+        progress(len(ids) - len(np.unique(kept[~done])))  # after a shrink some are there twice
         left, few = np.flatnonzero(~done), len(kept) // FEWER
         shrink = compiled and not over and 0 < len(left) <= few and spent > SLOW
         compiled = True

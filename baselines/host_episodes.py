@@ -7,7 +7,7 @@ the others nor on how many run at once. An environment without a step limit is c
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,9 @@ MAX_BATCH = 64
 METRICS = (*FIELDS, "illegal_actions")
 
 
-def evaluate(env: HostEnv, policy: Any, *, episodes: int, seed: int, score: str, direction: str, batch: int | None = None) -> Evaluation:
+def evaluate(
+    env: HostEnv, policy: Any, *, episodes: int, seed: int, score: str, direction: str, batch: int | None, progress: Callable[[int], None]
+) -> Evaluation:
     """`baselines.evaluation.evaluate` for a `HostEnv`; `policy` is an `AgentPolicy` or the reference `random`.
 
     Raises ValueError for an unknown score, HostEnvError where the environment fails.
@@ -39,13 +41,13 @@ def evaluate(env: HostEnv, policy: Any, *, episodes: int, seed: int, score: str,
     results = []
     for at in range(0, episodes, width):
         numbers = np.arange(at, min(at + width, episodes))
-        results.append(_run(env, policy, numbers, width, seed))
+        results.append(_run(env, policy, numbers, width, seed, progress))
     columns = {name: np.concatenate([r[name] for r in results]) for name in METRICS}
     columns["score"] = columns[score]
     return Evaluation(env.split, seed, episodes, score, direction, {env.suite.names[0]: columns})
 
 
-def _run(env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int) -> dict[str, np.ndarray]:
+def _run(env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
     """Episodes `numbers` of the protocol, all at once; `width` is the batch that programs are compiled for."""
     slots = env.batch(len(numbers), singles=True)
     try:
@@ -56,6 +58,7 @@ def _run(env: HostEnv, policy: Any, numbers: np.ndarray, width: int, seed: int) 
         end = np.zeros(slots.num)
         for step in range(limit):
             running = ~arrays.over
+            progress(int(numbers[0] + arrays.over.sum()))
             if not running.any():
                 break
             reward_of = np.ones(slots.num) if arrays.alive is None else arrays.alive.copy()

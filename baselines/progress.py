@@ -67,6 +67,8 @@ class RunProgress:
         verb, unit: what is being done and counted.
     """
 
+    drawing = False  # whether one of them has a bar on a terminal
+
     def __init__(self, total: int, done: int = 0, console: Console | None = None, verb: str = "training", unit: str = "steps"):
         self.console = console or Console(stderr=True)
         self.verb, self.unit = verb, unit
@@ -88,6 +90,7 @@ class RunProgress:
             )
             self._task = self._live.add_task("compiling", total=total, completed=done)
             self._live.start()
+            RunProgress.drawing = True
         else:
             counted = "env steps" if unit == "steps" else unit
             self.note(f"{verb}: {amount(done)} of {amount(total)} {counted} done; compiling")
@@ -126,6 +129,7 @@ class RunProgress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            RunProgress.drawing = False
 
 
 @contextlib.contextmanager
@@ -141,22 +145,31 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def reporting(console: Console | None = None) -> Iterator[Report]:
-    """A `Report` on the error stream: a bar for each kind of work on a terminal, a line every `PLAIN_EVERY` seconds elsewhere."""
+def reporting(console: Console | None = None, *, after: float = 0.0) -> Iterator[Report]:
+    """A `Report` on the error stream: a bar for each kind of work on a terminal, a line every `PLAIN_EVERY` seconds elsewhere.
+
+    Args:
+        after: seconds before the first line; work that is done by then is not spoken of.
+    """
     console = console or Console(stderr=True)
+    if RunProgress.drawing:  # one terminal has room for one
+        yield lambda *_: None
+        return
 
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     if not console.is_terminal:
-        last = -PLAIN_EVERY
+        last, spoken = time.monotonic() + after - PLAIN_EVERY, False
 
         def plain(what: str, done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, spoken
             now = time.monotonic()
-            if total == 0 or done >= total or now - last >= PLAIN_EVERY:
-                last = now if total else last
-                line(f"{what}: {done} of {total}" if total else what)
+            if total == 0:
+                line(what)
+            elif now - last >= PLAIN_EVERY or (done >= total and (spoken or not after)):
+                last, spoken = now, done < total
+                line(f"{what}: {done:,} of {total:,}")
 
         yield plain
         return

@@ -21,7 +21,7 @@ from baselines import build
 from baselines.config import AgentConfig, ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import machine, write_json
-from baselines.progress import prepared
+from baselines.progress import PLAIN_EVERY, counting, prepared, reporting
 from baselines.statistics import Interval
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
@@ -45,9 +45,19 @@ def describe_spec(spec: Any) -> dict[str, Any]:
 
 
 def evaluate_policy(env: Any, policy: Any, episodes: int, row: Any, tasks: Sequence[str] | None = None) -> Evaluation:
-    """Protocol v1 with the score of the catalog."""
+    """Protocol v1 with the score of the catalog; what takes long says how far it is."""
     prepared(policy)
-    return evaluate(env, policy, episodes=episodes, tasks=tasks, score=row.score, direction=row.direction)
+    total = episodes * (len(tasks) if tasks is not None else len(env.suite.splits[env.split]))
+    with reporting(after=PLAIN_EVERY) as report:
+        return evaluate(
+            env,
+            policy,
+            episodes=episodes,
+            tasks=tasks,
+            score=row.score,
+            direction=row.direction,
+            progress=lambda over: report("episodes over", over, total),
+        )
 
 
 def evaluate_seeds(
@@ -388,8 +398,6 @@ def _certified(content: dict[str, Any], config: EvaluateConfig, env: Any, tasks:
         content = {**content, "best_known": dict.fromkeys(env.suite.names, best)}
     if not config.bounds or not hasattr(env, "bound"):
         return content
-    from baselines.progress import counting
-
     names = tuple(tasks) if tasks is not None else tuple(env.suite.names[i] for i in env.suite.splits[env.split])
     with counting("bounds", len(names) * config.episodes) as count:
         found = bounds(env, episodes=config.episodes, tasks=names, progress=count)

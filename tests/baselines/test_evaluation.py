@@ -82,7 +82,7 @@ def test_results_do_not_depend_on_the_batch(noisy, batch):
 
 
 def test_slots_that_are_over_can_be_left_behind(noisy, monkeypatch):
-    env, homing, widths = noisy[0], Homing(0), []
+    env, homing, widths, told = noisy[0], Homing(0), [], []
     whole = evaluate(env, homing, episodes=6)
 
     def block(autoreset, reference, agent, shared, state):
@@ -93,7 +93,8 @@ def test_slots_that_are_over_can_be_left_behind(noisy, monkeypatch):
     monkeypatch.setattr(evaluation, "BLOCK", 1)
     monkeypatch.setattr(evaluation, "SLOW", -1.0)
     monkeypatch.setattr(evaluation, "FEWER", 2)
-    same(whole, evaluate(env, homing, episodes=6))
+    same(whole, evaluate(env, homing, episodes=6, progress=told.append))
+    assert told == sorted(told) and told[0] < told[-1] == 12
     assert widths[0] == 12 and len(widths) > 1 and widths == sorted(widths, reverse=True)
 
 

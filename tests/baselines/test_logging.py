@@ -117,6 +117,28 @@ def test_work_before_the_first_episode_is_shown():
     assert "exploring" in terminal.getvalue() and "30/100" in terminal.getvalue() and "found [it]" in terminal.getvalue()
 
 
+def test_short_work_is_not_spoken_of(monkeypatch):
+    clock = iter([0.0, 1.0, 14.0, 16.0, 17.0, 18.0])
+    monkeypatch.setattr("baselines.progress.time.monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with reporting(Console(file=stream, width=160), after=15.0) as report:
+        for done in (0, 1, 2, 3, 4):
+            report("episodes over", 1000 * done, 4000)
+    assert stream.getvalue().splitlines() == ["episodes over: 2,000 of 4,000", "episodes over: 4,000 of 4,000"]
+
+
+def test_a_bar_keeps_others_away():
+    shown, hidden = io.StringIO(), io.StringIO()
+    progress = RunProgress(1000, 0, Console(file=shown, width=160, force_terminal=True))
+    with reporting(Console(file=hidden, width=160)) as report:
+        report("episodes over", 1, 2)
+    progress.close()
+    assert not hidden.getvalue()
+    with reporting(Console(file=hidden, width=160)) as report:
+        report("episodes over", 1, 2)
+    assert hidden.getvalue().splitlines() == ["episodes over: 1 of 2"]
+
+
 def test_a_reference_is_prepared_where_it_asks_for_it(capsys):
     class Explorer:
         def prepare(self, report):
