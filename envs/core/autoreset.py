@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 RESET_BLOCK = 64  # resets generated together
 COPY_BLOCK = 8  # fresh episodes copied together
-RESTART_BLOCK = 16  # episodes begun together where there is no pool
+RESTART_BLOCK = 16  # episodes begun together where there is no pool, at most,
+BLOCKS = 8  # and so that a batch's bound takes so many blocks at least
 AXIS = "slots"  # of a mesh of devices
 
 
@@ -266,22 +267,14 @@ class AutoReset(Generic[T]):
         rows = self.env.suite.take(task)
         pool = slots.pool
         if pool is None:
-            # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`.
-            block = min(RESTART_BLOCK, bound)
-            blocks = -(-bound // block)
-            chosen = jnp.minimum(jnp.arange(blocks * block), bound - 1)
-            shapes = jax.eval_shape(self._reset, keys, Params(slots.shared, rows))
-            blank = jax.tree.map(lambda s: jnp.zeros((blocks * block, *s.shape[1:]), s.dtype), shapes)
+            block = min(RESTART_BLOCK, max(1, bound // BLOCKS))
 
-            def make(i, fresh):
-                mine = jax.lax.dynamic_slice(chosen, (i * block,), (block,))
-                made = self._reset(keys[mine], Params(slots.shared, jax.tree.map(lambda column: column[mine], rows)))
-                return jax.tree.map(lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, i * block, 0), fresh, made)
+            def entries(mine):
+                return self._reset(keys[mine], Params(slots.shared, jax.tree.map(lambda column: column[mine], rows)))
 
-            fresh = jax.lax.fori_loop(0, -(-inside.sum() // block), make, blank)
-            fresh = jax.tree.map(lambda made: made[:bound], fresh)
         else:
             assert self.pool is not None
+            block = min(COPY_BLOCK, bound)
             each = self.entries_per_task()
             same = (task[:, None] == task[None, :]) & inside[None, :] & (jnp.arange(bound)[None, :] < jnp.arange(bound)[:, None])
             ticket = pool.served[task] + same.sum(1, dtype=jnp.int32)
@@ -289,26 +282,27 @@ class AutoReset(Generic[T]):
             entry = task * each + ticket % each
             served = pool.served.at[task].add(inside.astype(jnp.int32))
             pool = Pool(pool.fresh, served)
+
+            def entries(mine):
+                return jax.tree.map(lambda leaf: leaf[entry[mine]], pool.fresh)
+
         where = jnp.where(inside, where, num)
 
         def put(old, new):
             return old.at[where].set(new, mode="drop")
 
+        # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`, and entries may be large.
+        padded = jnp.arange(-(-bound // block) * block)
+
+        def restart(i, now):
+            some = jax.lax.dynamic_slice(padded, (i * block,), (block,))
+            mine = jnp.minimum(some, bound - 1)
+            to = jnp.where(some < bound, where[mine], num)
+            return jax.tree.map(lambda old, new: old.at[to].set(new, mode="drop"), now, entries(mine))
+
         now = Fresh(slots.state, slots.observation, slots.action_mask, slots.alive)
-        if pool is None:
-            now = jax.tree.map(put, now, fresh)
-        else:
-            # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`, and entries are large.
-            block = min(COPY_BLOCK, bound)
-            padded = -(-bound // block) * block - bound
-            target, source = jnp.pad(where, (0, padded), constant_values=num), jnp.pad(entry, (0, padded))
-
-            def copy(i, now):
-                to, of = (jax.lax.dynamic_slice(x, (i * block,), (block,)) for x in (target, source))
-                return jax.tree.map(lambda old, new: old.at[to].set(new[of], mode="drop"), now, pool.fresh)
-
-            last = (jnp.arange(1, bound + 1) * inside).max()
-            now = jax.lax.fori_loop(0, -(-last // block), copy, now)
+        last = (jnp.arange(1, bound + 1) * inside).max()
+        now = jax.lax.fori_loop(0, -(-last // block), restart, now)
         done = slots.done.at[where].set(False, mode="drop")
         is_first = slots.is_first.at[where].set(True, mode="drop")
         slots = slots.replace(
