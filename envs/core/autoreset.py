@@ -292,10 +292,8 @@ class AutoReset(Generic[T]):
             return old.at[where].set(new, mode="drop")
 
         # Block by block, as many as there are finished slots: mostly they are far fewer than `bound`, and entries may be large.
-        padded = jnp.arange(-(-bound // block) * block)
-
         def restart(i, now):
-            some = jax.lax.dynamic_slice(padded, (i * block,), (block,))
+            some = i * block + jnp.arange(block)
             mine = jnp.minimum(some, bound - 1)
             to = jnp.where(some < bound, where[mine], num)
             return jax.tree.map(lambda old, new: old.at[to].set(new, mode="drop"), now, entries(mine))
