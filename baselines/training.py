@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.core.errors import UnsuitableError
 from baselines import build, distributed, results
 from baselines.checkpoint import CheckpointError, CheckpointFolder, Manifest
 from baselines.config import ConfigError, TrainConfig, config_hash, default_run_dir
@@ -209,6 +210,10 @@ class _Loop:
         self.row = results.catalog_row(config.env)  # type: ignore[arg-type]
         self.agent = build.make_agent(config.agent)
         self.runner = make_runner(config, self.env, self.agent)
+        try:
+            self.runner.abstract_model()
+        except UnsuitableError as error:
+            raise ConfigError(str(error)) from error
 
     def _note(self, text: str) -> None:
         if self.progress is None:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.core.errors import UnsuitableError
+
 ILLEGAL = -1e9  # finite: p * log p of an illegal action is then exactly 0, never NaN
 
 
@@ -129,17 +131,17 @@ Distribution = Categorical | Gaussian
 
 
 def distribution_of(space: gym.Space) -> Distribution:
-    """The distribution of an action space. Raises TypeError for spaces that no agent here can act in."""
+    """The distribution of an action space. Raises UnsuitableError for spaces that no agent here can act in."""
     if isinstance(space, gym.spaces.Discrete):
         return Categorical((int(space.n),), (int(space.start),), True)
     if isinstance(space, gym.spaces.MultiDiscrete):
         if len(space.nvec.shape) != 1:
-            raise TypeError(f"action_space: MultiDiscrete must be one-dimensional, got nvec of shape {space.nvec.shape}")
+            raise UnsuitableError(f"action_space: MultiDiscrete must be one-dimensional, got nvec of shape {space.nvec.shape}")
         return Categorical(tuple(int(n) for n in space.nvec), tuple(int(s) for s in space.start), False)
     if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         low, high = (tuple(float(x) for x in bound.reshape(-1)) for bound in (space.low, space.high))
         return Gaussian(low, high, tuple(space.shape), np.dtype(space.dtype).name)
-    raise TypeError(f"action_space={space} is not supported; legal kinds: Discrete, MultiDiscrete, Box of floats")
+    raise UnsuitableError(f"action_space={space} is not supported; legal kinds: Discrete, MultiDiscrete, Box of floats")
 
 
 def _masked(logits: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.core.errors import UnsuitableError
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Replay:
         return jnp.minimum(self.added, self.capacity)
 
     def add(self, pieces: Any) -> Replay:
-        """Put N pieces in, `[N, ...]`. Raises ValueError where the ring holds fewer."""
+        """Put N pieces in, `[N, ...]`. Raises UnsuitableError where the ring holds fewer."""
         number = jax.tree.leaves(pieces)[0].shape[0]
         if number > self.capacity:
-            raise ValueError(f"capacity={self.capacity} of the replay must be at least the {number} pieces (slots) of a rollout")
+            raise UnsuitableError(f"capacity={self.capacity} of the replay must be at least the {number} pieces (slots) of a rollout")
         places = (self.added + jnp.arange(number)) % self.capacity
         # The count stays below 2 * capacity, so that it never overflows.
         added = self.added + number

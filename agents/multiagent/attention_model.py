@@ -20,6 +20,7 @@ from flax import nnx
 
 from agents.core.agent import Rollout, TrainState
 from agents.core.distributions import Categorical
+from agents.core.errors import UnsuitableError
 from agents.networks.attention import AttentionNet, Nodes
 from agents.networks.encoders import beside, observation_leaves
 from envs.core.autoreset import ActInput
@@ -79,7 +80,7 @@ class AttentionModel:
     # Agent protocol
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """Networks and optimizer. Raises TypeError where no set of the observation has an element per action."""
+        """Networks and optimizer. Raises UnsuitableError where no set of the observation has an element per action."""
         layout = _Layout.of(spec)
         network = AttentionNet(
             layout.features,
@@ -233,7 +234,7 @@ class _Layout:
         actions = int(spec.action_space.n) if isinstance(spec.action_space, gym.spaces.Discrete) else 0
         sets = [name for name, (kind, space) in leaves.items() if isinstance(kind, Set) and space.shape[0] == actions]
         if not sets:
-            raise TypeError(
+            raise UnsuitableError(
                 f"attention_model points at an element of a Set: none of {sorted(leaves)} has one per action ({spec.action_space})"
             )
         masks = {beside(name, kind.mask) for name, (kind, _) in leaves.items() if isinstance(kind, Set)}

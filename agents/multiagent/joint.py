@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from agents.core.errors import UnsuitableError
 from envs.core.autoreset import ActInput
 from envs.core.specs import EnvSpec, Ids, Image, Set, Tokens, Vector
 
@@ -22,7 +23,7 @@ def joint_spec(spec: EnvSpec, state: bool = True) -> EnvSpec:
     Args:
         state: see the global observation, where the environment has one; else the observations of all agents, stacked.
 
-    Raises TypeError for observations of all agents that hold pictures or tokens.
+    Raises UnsuitableError for observations of all agents that hold pictures or tokens.
     """
     if state and spec.global_observation_space is not None:
         space, kinds = spec.global_observation_space, _vectors(spec.global_observation_space)
@@ -48,7 +49,7 @@ def _stacked(kinds: Any) -> Any:
     if isinstance(kinds, Mapping):
         return {name: _stacked(kind) for name, kind in kinds.items()}
     if isinstance(kinds, Image | Tokens):
-        raise TypeError(
+        raise UnsuitableError(
             f"the observations of all agents cannot be joined where they are of kind {type(kinds).__name__}; legal: Vector, Ids, Set"
         )
     if isinstance(kinds, Ids):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from agents.core.agent import TrainState
+from agents.core.errors import UnsuitableError
 from agents.multiagent.joint import joint_spec
 from agents.networks.actor_critic import ActorCritic
 from agents.online.ppo import PPO
@@ -55,9 +56,9 @@ class MAPPO(PPO):
         return self.critic == "state"
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """As PPO's. Raises ValueError for one agent."""
+        """As PPO's. Raises UnsuitableError for one agent."""
         if spec.num_agents < 2:
-            raise ValueError("agent=mappo is for several agents, and this environment has one: use agent=ppo")
+            raise UnsuitableError("agent=mappo is for several agents, and this environment has one: use agent=ppo")
         return super().init(key, spec)
 
     def _build(self, spec: EnvSpec, rngs: nnx.Rngs, **more: Any) -> ActorCritic:

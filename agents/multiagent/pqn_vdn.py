@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.core.agent import Rollout, TrainState
+from agents.core.errors import UnsuitableError
 from agents.multiagent.team_values import Piece, TeamValues
 from agents.networks.q_network import chosen, greedy
 from envs.core.specs import EnvSpec
@@ -43,7 +44,7 @@ class PQNVDN(TeamValues):
             raise ValueError(f"trace={self.trace} must lie in [0, 1]")
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """Networks and optimizer. Raises ValueError for one agent, TypeError for actions in a Box."""
+        """Networks and optimizer. Raises UnsuitableError for one agent or actions in a Box."""
         graphdef, params, _ = self._networks(key, spec)
         return TrainState(params, {"exploration": jnp.float32(self.exploration[0])}, self._optimizer.init(params), graphdef)
 
@@ -54,7 +55,7 @@ class PQNVDN(TeamValues):
         number = pieces.weight.shape[0]
         size = number // self.minibatches
         if size < 1:
-            raise ValueError(f"minibatches={self.minibatches} is more than the {number} slots")
+            raise UnsuitableError(f"minibatches={self.minibatches} is more than the {number} slots")
         rate = 1.0 - batch.progress if self.anneal else jnp.float32(1.0)
 
         def minibatch(state, index):

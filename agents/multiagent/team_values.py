@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from agents.core.agent import Rollout, TrainState
+from agents.core.errors import UnsuitableError
 from agents.multiagent.joint import team_state
 from agents.networks.mlp import ACTIVATIONS
 from agents.networks.q_network import QNetwork, Sum, greedy
@@ -100,9 +101,9 @@ class TeamValues:
             raise ValueError(f"hidden={self.hidden} must name at least one positive width")
 
     def _networks(self, key: jax.Array, spec: EnvSpec) -> tuple[Any, Any, QNetwork]:
-        """Graph, parameters, and the network of utilities. Raises ValueError for one agent, TypeError for actions in a Box."""
+        """Graph, parameters, and the network of utilities. Raises UnsuitableError for one agent or actions in a Box."""
         if spec.num_agents < 2:
-            raise ValueError("agents that decompose a team's value are for several agents, and this environment has one")
+            raise UnsuitableError("agents that decompose a team's value are for several agents, and this environment has one")
         rngs = nnx.Rngs(key)
         utilities = QNetwork(
             spec,

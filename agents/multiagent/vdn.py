@@ -46,7 +46,7 @@ class VDN(TeamValues):
             raise ValueError(f"target_step={self.target_step} must lie in (0, 1]")
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """Networks, optimizer, an empty replay. Raises ValueError for one agent, TypeError for actions in a Box."""
+        """Networks, optimizer, an empty replay. Raises UnsuitableError for one agent or actions in a Box."""
         graphdef, params, utilities = self._networks(key, spec)
         optimizer = {"adam": self._optimizer.init(params), "target": jax.tree.map(jnp.copy, params)}
         statistics = {"exploration": jnp.float32(self.exploration[0])}

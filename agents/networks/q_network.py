@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from agents.core.distributions import Categorical, distribution_of
+from agents.core.errors import UnsuitableError
 from agents.networks.encoders import Encoder
 from agents.networks.heads import Head
 from agents.networks.mlp import MLP, dense
@@ -19,7 +20,7 @@ from envs.core.specs import EnvSpec
 class QNetwork(nnx.Module):
     """Rows B are slots times agents: encoder, optional recurrent unit, tower, one number per action of each choice.
 
-    Memory is float32[B, size] of the recurrent unit. Raises TypeError for a Box of actions.
+    Memory is float32[B, size] of the recurrent unit. Raises UnsuitableError for a Box of actions.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class QNetwork(nnx.Module):
     ):
         distribution = distribution_of(spec.action_space)
         if not isinstance(distribution, Categorical):
-            raise TypeError(
+            raise UnsuitableError(
                 f"action_space={spec.action_space} is not supported by agents that learn values; legal kinds: Discrete, MultiDiscrete"
             )
         self.choices = distribution

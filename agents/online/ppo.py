@@ -15,6 +15,7 @@ from flax import nnx
 
 from agents.core.advantages import gae
 from agents.core.agent import Rollout, TrainState
+from agents.core.errors import UnsuitableError
 from agents.core.normalisation import ObservationMoments, PopArt
 from agents.core.sharding import everywhere, summed_gradient
 from agents.networks.actor_critic import ActorCritic
@@ -121,7 +122,7 @@ class PPO:
     # Agent protocol
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """Networks and optimizer. Raises TypeError for a space or observation kind that PPO cannot use."""
+        """Networks and optimizer. Raises UnsuitableError for a space or observation kind that PPO cannot use."""
         network = self._build(spec, nnx.Rngs(key))
         graphdef, state = nnx.split(network)
         params = nnx.to_pure_dict(state)
@@ -334,7 +335,7 @@ class PPO:
             unit = (
                 ("sequences (slots times agents)" if recurrent else "rows") if group == 1 else "slots" if recurrent else "slots times steps"
             )
-            raise ValueError(f"minibatches={self.minibatches} is more than the {rows} {unit} of a rollout")
+            raise UnsuitableError(f"minibatches={self.minibatches} is more than the {rows} {unit} of a rollout")
         rate = self.learning_rate * (1.0 - progress) if self.anneal else jnp.float32(self.learning_rate)
 
         def minibatch(state, index):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.core.agent import Rollout, TrainState
+from agents.core.errors import UnsuitableError
 from agents.online.ppo import PPO
 from envs.core.autoreset import ActInput
 from envs.core.skill_graph import Plans, Situation, SkillGraph, craft_now, demand, fetch_masks, place_now
@@ -79,13 +80,13 @@ class Skills(PPO):
             raise ValueError("popart=True is not supported here; legal values: False")
 
     def init(self, key: jax.Array, spec: EnvSpec) -> TrainState:
-        """Networks and optimizer. Raises TypeError where the environment tells no skill graph or hides what a plan has to know."""
+        """Networks and optimizer. Raises UnsuitableError where the environment tells no skill graph or hides what a plan has to know."""
         if not isinstance(spec.skill_graph, SkillGraph):
-            raise TypeError("agent=skills needs an environment with a skill graph, e.g. env=SkillGraph/Plan4MC-v0")
+            raise UnsuitableError("agent=skills needs an environment with a skill graph, e.g. env=SkillGraph/Plan4MC-v0")
         space = spec.observation_space
         missing = [name for name in NEEDED if not isinstance(space, gym.spaces.Dict) or name not in space.spaces]
         if missing:
-            raise TypeError(f"agent=skills plans from observation=dict; this one lacks: {', '.join(missing)}")
+            raise UnsuitableError(f"agent=skills plans from observation=dict; this one lacks: {', '.join(missing)}")
         state = super().init(key, self._inner(spec))
         graph = jax.tree.map(jnp.asarray, spec.skill_graph)
         return state.replace(statistics={**state.statistics, "graph": graph})

@@ -12,7 +12,8 @@ from baselines.runners.host import HostRunner
 from envs.core.external.host_env import find
 
 COUNT, MEET = "tests.hosted:Hosted/Count-v0", "tests.hosted:Hosted/Meet-v0"
-SMALL = ["agent=ppo", "size=debug", "num_envs=4", "episodes=4", "eval_every=0", "video=false", "report=false", "tensorboard=false"]
+SIZES = ["size=debug", "num_envs=4", "episodes=4", "eval_every=0", "video=false", "report=false", "tensorboard=false"]
+SMALL = ["agent=ppo", *SIZES]
 
 
 def run(*words):
@@ -82,10 +83,13 @@ def test_a_loaded_policy_takes_what_the_environment_gives(trained):
     assert info["success"] and total == env.length
 
 
-def test_several_agents(tmp_path, capsys):
-    assert (
-        run("train", f"env={MEET}", *SMALL, "agent.learning_rate=0.02", "total_steps=3000", f"run_dir={tmp_path / 'meet'}", "--json") == 0
-    )
+QUICK, SLOW = ("ippo", "qmix"), ("mappo", "vdn", "pqn_vdn", "commnet", "tarmac", "bicnet")
+
+
+@pytest.mark.parametrize("agent", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_every_agent_of_several_learns_in_an_environment_from_elsewhere(agent, tmp_path, capsys):
+    words = [f"env={MEET}", *SIZES, f"agent={agent}", "agent.learning_rate=0.005", "total_steps=3000", f"run_dir={tmp_path / 'meet'}"]
+    assert run("train", *words, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     # Three agents of 2, 3 and 4 steps, each paid for its own number; the third may not choose 2 at odd steps.
     best, random = 7 / 3, content["references"]["random"]["overall"]["return"]["mean"]
@@ -142,11 +146,16 @@ def test_a_run_goes_on_after_its_environment_failed(tmp_path, capsys, monkeypatc
         (["env=Toy/Chain-v0", "workers=2"], "workers=2: Toy/Chain-v0 runs inside the program"),
         (["env=tests.hosted:Hosted/Meet-v0", "env_kwargs.uneven=true"], "observation_space of agent b"),
         (["env=CartPole-v1", "time_limit=0"], "time_limit=0.0 is too small"),
+        (["env=CartPole-v1", "agent=mappo"], "agent=mappo is for several agents, and this environment has one"),
+        (["env=CartPole-v1", "agent=vdn"], "are for several agents, and this environment has one"),
+        (["env=Pendulum-v1", "agent=skills"], "agent=skills needs an environment with a skill graph"),
+        ([f"env={MEET}", "agent=attention_model"], "attention_model points at an element of a Set: none of [''] has one per action"),
     ],
 )
 def test_mistakes_are_answered_before_anything_is_written(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("train", "agent=ppo", *words) == 2
+    agent = [] if any(word.startswith("agent=") for word in words) else ["agent=ppo"]
+    assert run("train", *agent, *words) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
