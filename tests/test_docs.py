@@ -224,7 +224,7 @@ def test_every_version_has_its_history_and_every_term_its_meaning():
         assert "v0" in words["history"], row.id
         if row.kind == "collection":
             continue
-        page = env_pages._Page(row)
+        page = env_pages.page_of(row)
         terms = {key.removeprefix("reward/") for key in page.first.metrics if key.startswith("reward/")}
         assert terms == set(words["rewards"]), row.id
         space = page.env.observation_space

@@ -118,7 +118,13 @@ def path_of(env_id: str) -> str:
 
 def page(row: Row, picture: str | None = None) -> str:
     """The page of one id, in Markdown; `picture` is the name of a file beside it."""
-    return _collection(row) if row.kind == "collection" else _Page(row).text(picture)
+    return _collection(row) if row.kind == "collection" else page_of(row).text(picture)
+
+
+@cache
+def page_of(row: Row) -> _Page:
+    """What is known of one environment; found out once."""
+    return _Page(row)
 
 
 def draw(row: Row, path: Path) -> bool:
@@ -143,7 +149,7 @@ def family_page(family: str, rows: typing.Sequence[Row]) -> str:
     """The page of a family: a table of its ids and the tree of their pages."""
     lines = []
     for row in rows:
-        env = None if row.kind == "collection" else catalog.make(row.id)
+        env = None if row.kind == "collection" else page_of(row).env
         counts = ("", "") if env is None else (len(env.suite), env.num_agents)
         lines.append((f"[{row.id}]({row.id.rpartition('/')[2]}.md)", *counts, row.description))
     pages = "\n".join(row.id.rpartition("/")[2] for row in rows)

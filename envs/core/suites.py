@@ -59,6 +59,8 @@ class TaskSuite:
 
     def take(self, ids) -> Any:
         """Task rows at `ids` (int or int32[n]): a PyTree of arrays `[...]` or `[n, ...]`."""
+        if isinstance(ids, int):  # a view of what is on the host: nothing is compiled
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf[ids]), self.rows)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[ids], self.rows)
 
     def sample(self, key: jax.Array, n: int, split: str = "train") -> jax.Array:

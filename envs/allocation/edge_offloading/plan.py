@@ -54,7 +54,7 @@ class Planner:
     """
 
     env: EdgeOffloading
-    generations: int = 64
+    generations: int = 256
     children: int = 16
 
     def init(self, params: Params) -> Any:
