@@ -68,14 +68,16 @@ def run(config: BenchConfig) -> int:
 
     _check(config)
     result: dict[str, list[Row]] = {}
+    about = {"command": command(config), "machine": machine()}
     for kind, row in measure(config):
         result.setdefault(kind, []).append(row)
         _note(kind, row)
-    content = {"command": command(config), "machine": machine(), **result}
+        if config.out is not None:  # a collection takes long: what was measured stays where the command is cut off
+            _write(Path(config.out), {**about, "complete": False, **result})
     if config.out is not None:
-        _write(Path(config.out), content)
+        _write(Path(config.out), {**about, **result})
     if config.json:
-        print_json(content)
+        print_json({**about, **result})
     else:
         show(result)
     return 0

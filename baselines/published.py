@@ -143,8 +143,10 @@ def _hardware(machine: Mapping[str, Any]) -> str:
 
 
 def speed_entry(file: Path) -> dict[str, Any]:
-    """The entry of a benchmark."""
+    """The entry of a benchmark. Raises PublishedError for one that was cut off."""
     content = json.loads(file.read_text())
+    if not content.get("complete", True):
+        raise PublishedError(f"{file}: the benchmark was cut off; measure it to its end")
     machine = content["machine"]
     results = []
     for row in content.get("environment", []):

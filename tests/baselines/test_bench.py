@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from baselines import bench, compose, ladder, speed
+from baselines import bench, compose, ladder, published, speed
 from baselines.config import AgentConfig, BenchConfig, ConfigError
 from envs import catalog
 from envs.core.autoreset import PoolConfig
@@ -107,6 +107,22 @@ def test_verb_writes_everything(figures):
     assert [r["made_by"] for r in figures["gymnasium"]] == ["gym.make", "gym.make_vec"]
     (loop,) = figures["training"]
     assert loop["agent"] == "ppo" and loop["num_envs"] == 8 and loop["env_steps_per_s"] > 0 and loop["environment_share"] > 0
+
+
+def test_what_was_measured_stays_where_it_is_cut_off(tmp_path, monkeypatch):
+    def measure(config):
+        yield "environment", {"env": "BenchTest/Chain-v0"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "_note", lambda kind, row: None)
+    out = tmp_path / "part.json"
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(BenchConfig(env="BenchTest/Chain-v0", out=str(out)))
+    content = json.loads(out.read_text())
+    assert content["environment"] == [{"env": "BenchTest/Chain-v0"}] and not content["complete"]
+    with pytest.raises(published.PublishedError, match="was cut off"):
+        published.speed_entry(out)
 
 
 def test_tables(figures, capsys):
