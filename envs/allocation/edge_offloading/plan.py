@@ -54,7 +54,7 @@ class Planner:
     """
 
     env: EdgeOffloading
-    generations: int = 256
+    generations: int = 64
     children: int = 16
 
     def init(self, params: Params) -> Any:

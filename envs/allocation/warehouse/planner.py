@@ -109,7 +109,7 @@ class Pushers(BestOfTrials):
     equally long the one that delivers earlier in the mean is better, and the later found replaces its equal.
     """
 
-    trials: int = 32
+    trials: int = 128
     rounds: int = 40
 
     def plan(self, state: Robots, params: Params) -> jax.Array:

@@ -125,7 +125,7 @@ def test_bounds_that_are_plain():
 
 @pytest.mark.parametrize("task", ["few_boxes", pytest.param("far_shelves", marks=pytest.mark.slow)])
 def test_bound_and_references(task):
-    _, _, scores, bound = compared(Warehouse(robots=4), task, 5)
+    _, _, scores, bound = compared(Warehouse(robots=4), task, 5, trials=32)
     check_order(scores, bound, LEVELS[task].horizon)
     assert np.median(scores["expert"] / bound) < 1.35
 
