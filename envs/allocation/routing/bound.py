@@ -14,7 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import coo_matrix, csr_matrix, vstack
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree, shortest_path
 
-from envs.allocation.routing import subsets
+from envs.allocation.routing import days, subsets
 from envs.allocation.routing.generator import Network
 from envs.allocation.routing.instances import rounded
 from envs.allocation.routing.subsets import Route, TooManyError
@@ -102,7 +102,8 @@ def _by_sets(env: Routing, network: Network) -> float:
     if kind.objective == "makespan":
         farthest = float(costs[np.isin(sets, 1 << np.arange(customers))].max())
         if kind.capacity:
-            return max(farthest, subsets.share(sets, costs, customers, trips) / vehicles)
+            least = max(farthest, subsets.share(sets, costs, customers, trips, exact=False) / vehicles)
+            return days.longest(subsets.members(sets, customers).astype(float), costs, vehicles, least)
         # Each vehicle drives one tour: if sets of cost at most `value` cover all only with more than `vehicles` of them, it is too small.
         enough = lambda value: subsets.fewest(sets[costs <= value], customers) <= vehicles + 1e-6  # noqa: E731
         whole = float(costs[sets == everything][0])
