@@ -23,6 +23,8 @@ def longest(inside: np.ndarray, costs: np.ndarray, vehicles: int, least: float) 
     Args:
         inside: float[m, n], who is on each route; every customer is alone on one of them. costs: float[m], the lengths. least: a bound.
     """
+    if least <= 0:
+        return least  # nobody has to go anywhere
     step = least / STEPS
     fit = costs <= MOST * least
     inside, units = inside[fit], np.floor(costs[fit] / step - 1e-6).astype(int)
