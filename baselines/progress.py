@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -130,18 +130,6 @@ class RunProgress:
             self._live.stop()
             self._live = None
             RunProgress.drawing = False
-
-
-@contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on the error stream, where that is a terminal, for work of `total` parts: call what is given after each of them."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    with Progress(TextColumn(what), BarColumn(bar_width=24), TaskProgressColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from baselines import build
 from baselines.config import AgentConfig, ConfigError, EvaluateConfig, hint, to_dict, words_of
 from baselines.evaluation import PROTOCOL, Evaluation, bounds, evaluate
 from baselines.logging import machine, write_json
-from baselines.progress import PLAIN_EVERY, counting, prepared, reporting
+from baselines.progress import PLAIN_EVERY, prepared, reporting
 from baselines.statistics import Interval
 
 SUFFIX_KEYS = ("env", "task", "env_kwargs", "seeds", "explore", "references")
@@ -399,8 +400,9 @@ def _certified(content: dict[str, Any], config: EvaluateConfig, env: Any, tasks:
     if not config.bounds or not hasattr(env, "bound"):
         return content
     names = tuple(tasks) if tasks is not None else tuple(env.suite.names[i] for i in env.suite.splits[env.split])
-    with counting("bounds", len(names) * config.episodes) as count:
-        found = bounds(env, episodes=config.episodes, tasks=names, progress=count)
+    done, total = count(1), len(names) * config.episodes
+    with reporting(after=PLAIN_EVERY) as report:
+        found = bounds(env, episodes=config.episodes, tasks=names, progress=lambda: report("bounds proved", next(done), total))
     return {**content, "bounds": {name: list(map(float, values)) for name, values in found.items()}}
 
 
